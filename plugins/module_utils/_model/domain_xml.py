@@ -1,0 +1,250 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The domain XML of a server: plain data to text, and back what we need of it."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from . import metadata
+from .errors import EcsError
+from .names import disk_serial, tap_name
+
+INTEGRATION_BRIDGE = "br-int"
+AGENT_CHANNEL = "org.qemu.guest_agent.0"
+DATA_DISKS = 23
+"""Data disks of one server (spec S8): targets vdb to vdx."""
+ROOT_PORTS = 32
+"""PCI Express slots of a server: 24 disks and the config drive, agent channel, RNG and balloon, and the rest for interfaces."""
+_SYSTEM_TARGET = "vda"
+# The last letter, so that data disks follow the system disk in the guest: vda, vdb, ... and the config drive behind them.
+_CONFIG_TARGET = "vdz"
+_CONFIG_SERIAL = "config-2"
+
+
+@dataclass(frozen=True)
+class DiskDevice:
+    """A disk of a domain.
+
+    :param path: file or block device.
+    :param format: qcow2 or raw.
+    :param target: vda, vdb ...
+    :param serial: what the guest shows in /dev/disk/by-id (spec D-05).
+    """
+
+    path: str
+    format: str
+    target: str
+    serial: str
+    readonly: bool = False
+    boot: bool = False
+
+    @property
+    def is_config_drive(self) -> bool:
+        """Whether this is the config drive and no volume."""
+        return self.serial == _CONFIG_SERIAL
+
+
+@dataclass(frozen=True)
+class NicDevice:
+    """An interface on OVN's integration bridge; *port_id* is the OVS iface-id that OVN binds the port by."""
+
+    port_id: str
+    mac: str
+    mtu: int
+
+
+@dataclass(frozen=True)
+class DomainSpec:
+    """All that a server's domain consists of.
+
+    :param type: kvm, qemu (TCG), or the name of another libvirt driver.
+    :param arch: x86_64.
+    :param memory: MiB.
+    :param console_log: file on the host that keeps the serial console's output.
+    :param offloads: False on hosts with the userspace datapath, which drops packets whose checksum a guest left to the NIC.
+    """
+
+    name: str
+    uuid: str
+    title: str
+    metadata: metadata.ServerMetadata
+    type: str
+    vcpus: int
+    memory: int
+    console_log: str
+    arch: str = "x86_64"
+    disks: Sequence[DiskDevice] = ()
+    nics: Sequence[NicDevice] = ()
+    offloads: bool = True
+
+
+@dataclass(frozen=True)
+class DomainFacts:
+    """What we read back from a domain's XML; *memory* in MiB."""
+
+    name: str
+    uuid: str
+    vcpus: int
+    memory: int
+    disks: tuple[DiskDevice, ...]
+    nvram: bool
+    metadata: metadata.ServerMetadata | None
+
+
+def system_disk(path: str, format: str, volume_id: str) -> DiskDevice:
+    """The disk that a server boots from."""
+    return DiskDevice(path, format, _SYSTEM_TARGET, disk_serial(volume_id), boot=True)
+
+
+def config_drive(path: str) -> DiskDevice:
+    """The config drive: a read-only virtio disk, as the cloud kernels' initramfs has no SATA CD-ROM."""
+    return DiskDevice(path, "raw", _CONFIG_TARGET, _CONFIG_SERIAL, readonly=True)
+
+
+def next_target(used: Iterable[str]) -> str:
+    """The first free target for a data disk.
+
+    :raises EcsError: ECS_QUOTA when the server has 23 data disks (spec S8).
+    """
+    taken = set(used)
+    for number in range(1, DATA_DISKS + 1):
+        target = f"vd{chr(ord('a') + number)}"
+        if target not in taken:
+            return target
+    raise EcsError(f"a server takes {DATA_DISKS} data disks, all are in use", "ECS_QUOTA", "Detach one first")
+
+
+def disk_element(disk: DiskDevice) -> ET.Element:
+    """A virtio disk, for a domain or for hot-plug."""
+    block = disk.path.startswith("/dev/")
+    node = ET.Element("disk", type="block" if block else "file", device="disk")
+    driver = ET.SubElement(node, "driver", name="qemu", type=disk.format)
+    if not disk.readonly:
+        driver.set("discard", "unmap")
+    ET.SubElement(node, "source", {"dev" if block else "file": disk.path})
+    ET.SubElement(node, "target", dev=disk.target, bus="virtio")
+    if disk.readonly:
+        ET.SubElement(node, "readonly")
+    ET.SubElement(node, "serial").text = disk.serial
+    if disk.boot:
+        ET.SubElement(node, "boot", order="1")
+    return node
+
+
+def nic_element(nic: NicDevice, offloads: bool = True) -> ET.Element:
+    """A virtio interface that OVN guards: its tap exists on the bridge with the port's id, or not at all."""
+    node = ET.Element("interface", type="bridge")
+    ET.SubElement(node, "mac", address=nic.mac)
+    ET.SubElement(node, "source", bridge=INTEGRATION_BRIDGE)
+    virtualport = ET.SubElement(node, "virtualport", type="openvswitch")
+    ET.SubElement(virtualport, "parameters", interfaceid=nic.port_id)
+    ET.SubElement(node, "target", dev=tap_name(nic.port_id))
+    ET.SubElement(node, "model", type="virtio")
+    if not offloads:
+        driver = ET.SubElement(node, "driver")
+        ET.SubElement(driver, "host", csum="off", gso="off", tso4="off", tso6="off", ecn="off", ufo="off")
+        ET.SubElement(driver, "guest", csum="off", tso4="off", tso6="off", ecn="off", ufo="off")
+    ET.SubElement(node, "mtu", size=str(nic.mtu))
+    return node
+
+
+def _add(parent: ET.Element, tag: str, text: object = None, **attributes: str) -> ET.Element:
+    node = ET.SubElement(parent, tag, attributes)
+    if text is not None:
+        node.text = str(text)
+    return node
+
+
+def _add_cpu(root: ET.Element, kind: str) -> None:
+    if kind == "kvm":
+        _add(root, "cpu", mode="host-passthrough")
+        return
+    # TCG has no host CPU to pass through, and a named model may migrate.
+    cpu = _add(root, "cpu", mode="custom", match="exact", check="none")
+    _add(cpu, "model", "Nehalem", fallback="allow")
+
+
+def _add_devices(root: ET.Element, spec: DomainSpec) -> None:
+    devices = _add(root, "devices")
+    _add(devices, "controller", type="pci", index="0", model="pcie-root")
+    for _port in range(ROOT_PORTS):
+        _add(devices, "controller", type="pci", model="pcie-root-port")
+    _add(devices, "controller", type="usb", model="none")
+    devices.extend(disk_element(disk) for disk in spec.disks)
+    devices.extend(nic_element(nic, spec.offloads) for nic in spec.nics)
+    serial = _add(devices, "serial", type="pty")
+    _add(serial, "log", file=spec.console_log, append="on")
+    _add(serial, "target", port="0")
+    channel = _add(devices, "channel", type="unix")
+    _add(channel, "target", type="virtio", name=AGENT_CHANNEL)
+    _add(devices, "graphics", type="vnc", autoport="yes", listen="127.0.0.1")
+    _add(_add(devices, "video"), "model", type="vga")
+    rng = _add(devices, "rng", model="virtio")
+    _add(rng, "backend", "/dev/urandom", model="random")
+
+
+def build(spec: DomainSpec) -> str:
+    """The XML of a server's domain; PCI addresses are left to libvirt, which keeps them once given."""
+    root = ET.Element("domain", type=spec.type)
+    _add(root, "name", spec.name)
+    _add(root, "uuid", spec.uuid)
+    _add(root, "title", spec.title)
+    if spec.metadata.description:
+        _add(root, "description", spec.metadata.description)
+    _add(root, "metadata").append(metadata.element(spec.metadata))
+    _add(root, "memory", spec.memory, unit="MiB")
+    _add(root, "vcpu", spec.vcpus)
+    # cloud-init takes this product name for an OpenStack cloud, whose data it then reads (spec MD24).
+    system = _add(_add(root, "sysinfo", type="smbios"), "system")
+    _add(system, "entry", "altostratus", name="manufacturer")
+    _add(system, "entry", "OpenStack Nova", name="product")
+    _add(system, "entry", spec.uuid, name="uuid")
+    os = _add(root, "os")
+    _add(os, "type", "hvm", arch=spec.arch, machine="q35")
+    _add(os, "smbios", mode="sysinfo")
+    features = _add(root, "features")
+    _add(features, "acpi")
+    _add(features, "apic")
+    _add_cpu(root, spec.type)
+    _add(root, "clock", offset="utc")
+    _add(root, "on_poweroff", "destroy")
+    _add(root, "on_reboot", "restart")
+    _add(root, "on_crash", "restart")
+    _add_devices(root, spec)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _parse_disk(node: ET.Element) -> DiskDevice:
+    source, driver, target = node.find("source"), node.find("driver"), node.find("target")
+    path = "" if source is None else source.get("file") or source.get("dev") or ""
+    return DiskDevice(
+        path=path,
+        format="raw" if driver is None else driver.get("type", "raw"),
+        target="" if target is None else target.get("dev", ""),
+        serial=node.findtext("serial", ""),
+        readonly=node.find("readonly") is not None,
+        boot=node.find("boot") is not None,
+    )
+
+
+_MIB = {"b": 1 / (1 << 20), "bytes": 1 / (1 << 20), "KiB": 1 / 1024, "k": 1 / 1024, "MiB": 1, "M": 1, "GiB": 1024, "G": 1024}
+
+
+def parse(text: str) -> DomainFacts:
+    """Read a domain's XML."""
+    root = ET.fromstring(text)  # noqa: S314 - what libvirt wrote
+    memory = root.find("memory")
+    mib = 0.0 if memory is None else int(memory.text or 0) * _MIB[memory.get("unit", "KiB")]
+    return DomainFacts(
+        name=root.findtext("name", ""),
+        uuid=root.findtext("uuid", ""),
+        vcpus=int(root.findtext("vcpu", "1")),
+        memory=int(mib),
+        disks=tuple(_parse_disk(node) for node in root.iterfind("devices/disk")),
+        nvram=root.find("os/nvram") is not None,
+        metadata=metadata.parse(root),
+    )

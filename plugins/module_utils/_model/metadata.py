@@ -1,0 +1,152 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a domain's XML remembers about its server, in our namespace: the compute side's only database.
+
+EIPs are not in here; the Northbound is their only truth.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+NAMESPACE = "urn:altostratus:ecs:1"
+PREFIX = "ecs"
+_TAG = f"{{{NAMESPACE}}}"
+ET.register_namespace(PREFIX, NAMESPACE)
+
+
+@dataclass(frozen=True)
+class Nic:
+    """One network interface, a port of the Northbound; *id* is the port's id."""
+
+    id: str
+    name: str
+    mac: str
+    address: str = ""
+    cidr: str = ""
+    subnet: str = ""
+    vpc: str = ""
+    security_groups: tuple[str, ...] = ()
+    mtu: int = 0
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One disk; *id* is the volume's id.
+
+    :param role: ``system`` or ``data``.
+    :param size: GiB.
+    :param type: the pool.
+    :param mount: where the guest shall mount it; empty for nowhere.
+    :param filesystem: what the guest shall format it with.
+    """
+
+    id: str
+    name: str
+    role: str = "data"
+    size: int = 0
+    type: str = ""
+    mount: str = ""
+    filesystem: str = ""
+
+
+@dataclass(frozen=True)
+class ServerMetadata:
+    """A server as its creator described it.
+
+    :param flavor: empty where vcpus and memory were given instead.
+    :param user_data: sha256 of the user data, empty for none (spec MD9: it never changes).
+    :param generation: how often the system disk was written from an image; 1 as created.
+    :param created: UTC, ``2026-01-31T12:00:00Z``.
+    :param cloud_init: whether the image runs cloud-init, so that there is something to wait for.
+    :param creating: not finished yet; the next run completes it.
+    """
+
+    region: str
+    project: str
+    name: str
+    az: str = ""
+    flavor: str = ""
+    image: str = ""
+    image_id: str = ""
+    key: str = ""
+    hostname: str = ""
+    description: str = ""
+    user_data: str = ""
+    generation: int = 1
+    created: str = ""
+    cloud_init: bool = True
+    creating: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    nics: tuple[Nic, ...] = ()
+    disks: tuple[Disk, ...] = ()
+
+
+_TEXTS = ("region", "project", "name", "az", "flavor", "image", "image_id", "key", "hostname", "user_data", "created")
+_NIC_TEXTS = ("id", "name", "mac", "address", "cidr", "subnet", "vpc")
+_DISK_TEXTS = ("id", "name", "role", "type", "mount", "filesystem")
+
+
+def _child(parent: ET.Element, tag: str, attributes: Mapping[str, str]) -> ET.Element:
+    return ET.SubElement(parent, tag, {key: value for key, value in attributes.items() if value})
+
+
+def element(metadata: ServerMetadata, tag: str = _TAG) -> ET.Element:
+    """The metadata as the one element that a domain's XML holds for our namespace.
+
+    :param tag: namespace of the elements, in braces.
+    """
+    root = ET.Element(tag + "server", {name: getattr(metadata, name) for name in _TEXTS if getattr(metadata, name)})
+    root.set("generation", str(metadata.generation))
+    root.set("cloud_init", "yes" if metadata.cloud_init else "no")
+    if metadata.creating:
+        root.set("creating", "yes")
+    if metadata.description:
+        _child(root, tag + "description", {}).text = metadata.description
+    for key, value in metadata.tags.items():
+        _child(root, tag + "tag", {"key": key}).text = value
+    for nic in metadata.nics:
+        node = _child(root, tag + "nic", {name: getattr(nic, name) for name in _NIC_TEXTS})
+        node.set("mtu", str(nic.mtu))
+        for group in nic.security_groups:
+            _child(node, tag + "security_group", {}).text = group
+    for disk in metadata.disks:
+        node = _child(root, tag + "disk", {name: getattr(disk, name) for name in _DISK_TEXTS})
+        node.set("size", str(disk.size))
+    return root
+
+
+def build(metadata: ServerMetadata) -> str:
+    """The metadata as ``virDomainSetMetadata`` takes it: without a namespace, which libvirt adds and refuses to find there."""
+    return ET.tostring(element(metadata, ""), encoding="unicode")
+
+
+def parse(source: str | ET.Element) -> ServerMetadata | None:
+    """Read the metadata from a domain's XML, as text or parsed; None where the domain is not ours."""
+    tree = ET.fromstring(source) if isinstance(source, str) else source  # noqa: S314 - what libvirt wrote
+    root = tree.find(f"metadata/{_TAG}server")
+    if root is None:
+        return None
+    return ServerMetadata(
+        **{name: root.get(name, "") for name in _TEXTS},
+        description=root.findtext(_TAG + "description") or "",
+        generation=int(root.get("generation", "1")),
+        cloud_init=root.get("cloud_init") != "no",
+        creating=root.get("creating") == "yes",
+        tags={tag.get("key", ""): tag.text or "" for tag in root.findall(_TAG + "tag")},
+        nics=tuple(
+            Nic(
+                **{name: node.get(name, "") for name in _NIC_TEXTS},
+                security_groups=tuple(group.text or "" for group in node.findall(_TAG + "security_group")),
+                mtu=int(node.get("mtu", "0")),
+            )
+            for node in root.findall(_TAG + "nic")
+        ),
+        disks=tuple(
+            Disk(**{name: node.get(name, "") for name in _DISK_TEXTS}, size=int(node.get("size", "0")))
+            for node in root.findall(_TAG + "disk")
+        ),
+    )

@@ -1,0 +1,178 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user asks of servers, validated without touching anything."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import cloud_init, flavors
+from .domain_xml import DATA_DISKS
+from .errors import InvalidInput
+from .names import batch_names, check_name
+
+TAGS = 10
+"""Tags of one server (spec M13)."""
+_DESCRIPTION = re.compile(r"[^<>]{0,255}")
+
+
+@dataclass(frozen=True)
+class DataDisk:
+    """A data disk; *size* in GiB, *type* a pool, *mount* and *filesystem* for whoever prepares it in the guest."""
+
+    name: str
+    size: int
+    type: str | None = None
+    mount: str | None = None
+    filesystem: str | None = None
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A network interface; None leaves a port as it is, or takes the default for a new one."""
+
+    subnet: str
+    vpc: str | None = None
+    address: str | None = None
+    security_groups: tuple[str, ...] | None = None
+    port_security: bool | None = None
+
+
+@dataclass(frozen=True)
+class Eip:
+    """A public address for the first interface; *bandwidth* in Mbit/s."""
+
+    bandwidth: int | None = None
+    network: str | None = None
+
+
+@dataclass(frozen=True)
+class ServerRequest:
+    """One server as the user wants it; None means not said.
+
+    :param root_disk: GiB.
+    :param key: name of the key pair whose public key is the first of *public_keys*.
+    :param public_keys: lines as in authorized_keys.
+    :param user_data_hash: sha256 of *user_data*; empty without.
+    """
+
+    name: str
+    state: str = "present"
+    size: flavors.Flavor | None = None
+    image: str | None = None
+    root_disk: int | None = None
+    disk_type: str | None = None
+    data_disks: tuple[DataDisk, ...] = ()
+    nics: tuple[Nic, ...] | None = None
+    key: str | None = None
+    public_keys: tuple[str, ...] = ()
+    user_data: str | None = None
+    user_data_hash: str = ""
+    eip: Eip | None = None
+    tags: Mapping[str, str] | None = None
+    az: str | None = None
+    description: str | None = None
+
+
+def _data_disks(items: Iterable[Mapping[str, Any]]) -> tuple[DataDisk, ...]:
+    disks = tuple(DataDisk(**item) for item in items)
+    names = [check_name("data_disks.name", disk.name) for disk in disks]
+    if len(disks) > DATA_DISKS:
+        raise InvalidInput("data_disks", len(disks), "are too many disks", f"A server takes {DATA_DISKS} data disks")
+    for disk in disks:
+        if names.count(disk.name) > 1 or disk.name == "system":
+            raise InvalidInput("data_disks.name", disk.name, "is taken", "Names are unique in a server, system is its first disk's")
+        if disk.size < 1:
+            raise InvalidInput("data_disks.size", disk.size, "is too small", "Give at least 1 (GiB)")
+    return disks
+
+
+def _nic(item: Mapping[str, Any]) -> Nic:
+    groups = item.get("security_groups")
+    return Nic(**{**item, "security_groups": None if groups is None else tuple(groups)})
+
+
+def _check(item: Mapping[str, Any]) -> str:
+    """Validate one server; returns the hash of its user data."""
+    tags = item.get("tags") or {}
+    if len(tags) > TAGS:
+        raise InvalidInput("tags", sorted(tags), f"are {len(tags)}", f"A server has at most {TAGS} tags")
+    if item.get("eip") is not None and item.get("nics") == []:
+        raise InvalidInput("eip", item["eip"], "needs an interface to sit on", "Give nics, or leave eip out")
+    for public_key in item.get("public_keys") or ():
+        if len(public_key.split()) < 2 or "\n" in public_key.strip():
+            raise InvalidInput("public_keys", public_key, "is not an OpenSSH public key", "Paste the one line of the .pub file")
+    if not _DESCRIPTION.fullmatch(item.get("description") or ""):
+        raise InvalidInput("description", item["description"], "is not valid", "Use at most 255 characters, no < or >")
+    if item.get("root_disk") is not None and item["root_disk"] < 1:
+        raise InvalidInput("root_disk", item["root_disk"], "is too small", "Give at least 1 (GiB)")
+    return cloud_init.check_user_data(item["user_data"]) if item.get("user_data") is not None else ""
+
+
+def _counted(nic: Mapping[str, Any], number: int) -> dict[str, Any]:
+    if nic.get("address") is None:
+        return dict(nic)
+    try:
+        return {**nic, "address": str(ipaddress.ip_address(nic["address"]) + number)}
+    except ValueError as error:
+        raise InvalidInput("nics.address", nic["address"], "is not an IP address") from error
+
+
+def expand(servers: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every single server of a list whose items may carry a count (spec M4, M5).
+
+    An interface's address counts up from the given one (spec N4); all else passes untouched.
+
+    :raises InvalidInput: when a name is invalid or stands there twice.
+    """
+    seen: set[str] = set()
+    for item in servers:
+        if not item.get("name"):
+            raise InvalidInput("servers", dict(item), "has no name", "Give every server a name")
+        count = None if item.get("count") is None else int(item["count"])
+        if count is not None and count < 1:
+            raise InvalidInput("count", count, "is too small", "Give at least 1")
+        for number, name in enumerate(batch_names(item["name"], count)):
+            if name in seen:
+                raise InvalidInput("name", name, "stands there twice", "Names are unique in a project")
+            seen.add(name)
+            server = {**{key: value for key, value in item.items() if key != "count"}, "name": name}
+            if item.get("nics"):
+                server["nics"] = [_counted(nic, number) for nic in item["nics"]]
+            yield server
+
+
+def requests(items: Iterable[Mapping[str, Any]]) -> list[ServerRequest]:
+    """The servers that the module's options describe.
+
+    :raises InvalidInput: when anything is wrong that can be seen without looking at the host.
+    """
+    return [_request(item) for item in expand(items)]
+
+
+def _request(item: Mapping[str, Any]) -> ServerRequest:
+    hashed = _check(item)
+    nics, tags, eip = item.get("nics"), item.get("tags"), item.get("eip")
+    return ServerRequest(
+        name=item["name"],
+        state=item.get("state") or "present",
+        size=flavors.resolve(item.get("flavor"), item.get("vcpus"), item.get("memory")),
+        image=item.get("image"),
+        root_disk=item.get("root_disk"),
+        disk_type=item.get("disk_type"),
+        data_disks=_data_disks(item.get("data_disks") or ()),
+        nics=None if nics is None else tuple(map(_nic, nics)),
+        key=item.get("key"),
+        public_keys=tuple(item.get("public_keys") or ()),
+        user_data=item.get("user_data"),
+        user_data_hash=hashed,
+        eip=None if eip is None else Eip(**eip),
+        tags=None if tags is None else {str(key): str(value) for key, value in tags.items()},
+        az=item.get("az"),
+        description=item.get("description"),
+    )

@@ -1,0 +1,208 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server as users see it: one dictionary, the same in modules and in the inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import domain_xml, metadata
+from .errors import EcsError, InvalidInput
+from .names import Scope, disk_serial
+from .plan import changes
+from .server_request import DataDisk, ServerRequest
+
+# virDomainState to the words of spec appendix A.
+_STATUS = {1: "running", 2: "running", 3: "paused", 4: "stopping", 5: "stopped", 6: "faulty", 7: "paused"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A live server: its domain, what the domain remembers, and where it runs."""
+
+    domain: domain_xml.DomainFacts
+    metadata: metadata.ServerMetadata
+    state: int
+    hypervisor: str
+
+    @property
+    def id(self) -> str:
+        """The server's id, which is the domain's UUID."""
+        return self.domain.uuid
+
+    @property
+    def active(self) -> bool:
+        """Whether the domain has a process."""
+        return self.state not in (0, 5, 6)
+
+    @property
+    def status(self) -> str:
+        """The status in the guide's words, lower case (spec appendix A)."""
+        return "creating" if self.metadata.creating else _STATUS.get(self.state, "unknown")
+
+
+def from_domain(xml: str, state: int, hypervisor: str) -> Server | None:
+    """The server that a domain is; None where the domain is not ours.
+
+    :param xml: the domain's XML.
+    :param state: virDomainState.
+    :param hypervisor: the host's name.
+    """
+    facts = domain_xml.parse(xml)
+    return None if facts.metadata is None else Server(facts, facts.metadata, state, hypervisor)
+
+
+def _disk(device: domain_xml.DiskDevice, known: Mapping[str, metadata.Disk]) -> dict[str, Any]:
+    disk = known.get(device.serial)
+    told: dict[str, Any] = {"serial": device.serial, "target": device.target}
+    if disk is None:
+        return {**told, "id": None, "name": None, "role": "system" if device.boot else "data", "size": None, "type": None}
+    told |= {"id": disk.id, "name": disk.name, "role": disk.role, "size": disk.size, "type": disk.type}
+    return told | {key: value for key in ("mount", "filesystem") if (value := getattr(disk, key))}
+
+
+def represent(server: Server, eip: str | None = None) -> dict[str, Any]:
+    """The server as modules return it and the inventory shows it.
+
+    :param eip: public address, which only the Northbound knows.
+    """
+    told = server.metadata
+    known = {disk_serial(disk.id): disk for disk in told.disks}
+    return {
+        "id": server.id,
+        "name": told.name,
+        "project": told.project,
+        "region": told.region,
+        "az": told.az,
+        "hypervisor": server.hypervisor,
+        "status": server.status,
+        "flavor": told.flavor or None,
+        "vcpus": server.domain.vcpus,
+        "memory": server.domain.memory,
+        "image": told.image,
+        "image_id": told.image_id,
+        "disks": [_disk(device, known) for device in server.domain.disks if not device.is_config_drive],
+        "nics": [
+            {
+                "id": nic.id,
+                "name": nic.name,
+                "mac": nic.mac,
+                "address": nic.address,
+                "cidr": nic.cidr,
+                "subnet": nic.subnet,
+                "vpc": nic.vpc,
+                "security_groups": list(nic.security_groups),
+                "mtu": nic.mtu,
+            }
+            for nic in told.nics
+        ],
+        "address": told.nics[0].address if told.nics else None,
+        "eip": eip,
+        "key": told.key or None,
+        "tags": dict(told.tags),
+        "description": told.description,
+        "hostname": told.hostname,
+        "created": told.created,
+    }
+
+
+def new_disks(server: Server, scope: Scope, request: ServerRequest) -> list[DataDisk]:
+    """The data disks that the server does not have yet."""
+    have = {disk.id for disk in server.metadata.disks}
+    return [disk for disk in request.data_disks if scope.id("volume", f"{request.name}-{disk.name}") not in have]
+
+
+def check_change(server: Server, request: ServerRequest) -> None:
+    """See that nothing is asked for that a server cannot change in its life, or only while it is off.
+
+    :raises EcsError: ECS_IMMUTABLE names the option, what is, and what was asked.
+    """
+    told, live = server.metadata, server.domain
+    sizes = {disk.name: disk.size for disk in told.disks}
+    asked: list[tuple[str, Any, Any]] = [
+        ("image", told.image, request.image),
+        ("az", told.az, request.az),
+        ("root_disk", next((disk.size for disk in told.disks if disk.role == "system"), None), request.root_disk),
+        ("nics", [nic.subnet for nic in told.nics], None if request.nics is None else [nic.subnet for nic in request.nics]),
+        *(
+            (f"data_disks[{disk.name}].size", sizes[f"{request.name}-{disk.name}"], disk.size)
+            for disk in request.data_disks
+            if f"{request.name}-{disk.name}" in sizes
+        ),
+    ]
+    if request.size is not None:
+        asked += [("vcpus", live.vcpus, request.size.vcpus), ("memory", live.memory, request.size.memory)]
+    for option, is_now, wanted in asked:
+        if wanted is not None and wanted != is_now:
+            raise EcsError(
+                f"server {told.name} (project {told.project}): {option} is {is_now} and cannot become {wanted}",
+                "ECS_IMMUTABLE",
+                "Leave the option as it is, or make the server anew: state absent, then present",
+            )
+    if request.user_data is not None and request.user_data_hash != told.user_data:
+        raise EcsError(
+            f"server {told.name} (project {told.project}): user_data differs from what it was created with, and it never changes",
+            "ECS_IMMUTABLE",
+            "Leave user_data as it was, or make the server anew: state absent, then present",
+        )
+
+
+def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metadata.ServerMetadata, dict[str, Any], dict[str, Any]]:
+    """The metadata as the request wants them, and the fields that change: before, after.
+
+    A disk's mount and filesystem are kept for whoever prepares it in the guest.
+    """
+    wanted = {disk.name: disk for disk in request.data_disks}
+    disks = tuple(
+        replace(
+            disk,
+            mount=disk.mount if ask is None or ask.mount is None else ask.mount,
+            filesystem=disk.filesystem if ask is None or ask.filesystem is None else ask.filesystem,
+        )
+        for disk in told.disks
+        for ask in [wanted.get(disk.name.removeprefix(f"{request.name}-"))]
+    )
+    live = {
+        "tags": dict(told.tags),
+        "description": told.description,
+        "key": told.key,
+        "disks": [(disk.name, disk.mount, disk.filesystem) for disk in told.disks],
+    }
+    before, after = changes(
+        live,
+        {
+            "tags": None if request.tags is None else dict(request.tags),
+            "description": request.description,
+            "key": request.key,
+            "disks": [(disk.name, disk.mount, disk.filesystem) for disk in disks],
+        },
+    )
+    new = replace(told, disks=disks, **{name: value for name, value in after.items() if name != "disks"})
+    return new, before, after
+
+
+def matches(told: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
+    """Whether a represented server has all the values that the filters name (spec V9, V10): properties and, values of one or."""
+    for name, wanted in filters.items():
+        if name == "tags":
+            if any(told["tags"].get(key) != str(value) for key, value in wanted.items()):
+                return False
+            continue
+        values = {str(value) for value in (wanted if isinstance(wanted, (list, tuple)) else [wanted])}
+        if name in ("subnet", "vpc"):
+            have = {nic[name] for nic in told["nics"]}
+        elif name == "security_group":
+            have = {group for nic in told["nics"] for group in nic["security_groups"]}
+        elif name in told and not isinstance(told[name], (list, dict)):
+            have = {str(told[name])}
+        else:
+            keys = sorted(
+                ["subnet", "vpc", "security_group", "tags", *(key for key, value in told.items() if not isinstance(value, (list, dict)))]
+            )
+            raise InvalidInput("filters", name, "is not a property of a server", f"Use one of {', '.join(keys)}")
+        if not have & values:
+            return False
+    return True

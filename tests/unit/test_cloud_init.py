@@ -1,0 +1,105 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What cloud-init is given."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.altostratus.ecs.plugins.module_utils._model import cloud_init
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import InvalidInput
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.metadata import ServerMetadata
+
+TOLD = ServerMetadata(
+    region="r1",
+    project="shop",
+    name="web",
+    az="az1",
+    flavor="s3.medium.2",
+    image="debian-13",
+    key="ops",
+    hostname="vm-test",
+    tags={"tier": "web"},
+)
+KEY = "ssh-ed25519 AAAA ops"
+NIC = cloud_init.GuestNic(
+    "68a9272d-7152-4ae7-a138-3ef53af669e7",
+    "fa:16:3e:f7:c1:47",
+    1450,
+    "subnet-id",
+    "vpc-id",
+    "10.0.0.2",
+    "203.0.113.5",
+    ("10.0.0.1", "9.9.9.9"),
+)
+
+
+def files(**options):
+    written = cloud_init.files("server-id", TOLD, [NIC], **options)
+    return {name.removeprefix("openstack/latest/"): content.decode() for name, content in written.items()}
+
+
+@pytest.mark.parametrize(
+    "user_data",
+    [
+        "#!/bin/bash\ntrue",
+        "#!/usr/bin/env python",
+        "#cloud-config\npackages: []",
+        "#cloud-config\r\n",
+        "MIME-Version: 1.0\n",
+        "#!" + "x" * 32766,
+    ],
+)
+def test_user_data_accepted(user_data):
+    """Spec UD1, UD6, UD7."""
+    assert len(cloud_init.check_user_data(user_data)) == 64
+
+
+@pytest.mark.parametrize(
+    "user_data", [" #!/bin/bash", "#cloud-config: x", "\n#cloud-config", "echo hello", "", "#!" + "x" * 32767, "#!" + "ü" * 16384]
+)
+def test_user_data_refused(user_data):
+    with pytest.raises(InvalidInput, match="user_data"):
+        cloud_init.check_user_data(user_data)
+
+
+def test_meta_data_has_the_keys_of_the_guide():
+    """Spec MD6, MD7, MD8."""
+    data = json.loads(files(public_keys=[KEY, "ssh-rsa BBBB"], seed="c2VlZA==")["meta_data.json"])
+    keys = "random_seed uuid availability_zone enterprise_project_id hostname launch_index instance_type meta region_id project_id name"
+    assert data.keys() >= set(keys.split())
+    assert (data["uuid"], data["hostname"], data["availability_zone"]) == ("server-id", "vm-test.novalocal", "az1")
+    assert len(data["project_id"]) == 32
+    assert data["public_keys"] == {"ops": KEY, "ops-2": "ssh-rsa BBBB"}
+    assert data["keys"][0] == {"name": "ops", "type": "ssh", "data": KEY}
+    assert (data["meta"]["metering.resourcespeccode"], data["meta"]["vpc_id"], data["meta"]["tier"]) == (
+        "s3.medium.2.linux",
+        "vpc-id",
+        "web",
+    )
+    assert all(isinstance(value, str) for value in data["meta"].values())
+
+
+def test_network_data():
+    """Spec MD12 to MD16."""
+    data = json.loads(files()["network_data.json"])
+    assert data["links"] == [
+        {
+            "id": "tap68a9272d-71", "vif_id": NIC.id, "type": "cascading", "ethernet_mac_address": "fa:16:3e:f7:c1:47", "mtu": 1450,
+            "local_ipv4": "10.0.0.2", "public_ipv4": "203.0.113.5",
+        }
+    ]  # fmt: skip
+    assert data["networks"] == [{"id": "network0", "type": "ipv4_dhcp", "link": "tap68a9272d-71", "network_id": "subnet-id"}]
+    assert [service["address"] for service in data["services"]] == ["10.0.0.1", "9.9.9.9"]
+
+
+def test_files_that_depend_on_the_request():
+    """No user data is no file (spec MD9); root logs in by key where the image's user is root (UD17)."""
+    assert "user_data" not in files()
+    assert files(user_data="#!/bin/sh\n")["user_data"] == "#!/bin/sh\n"
+    assert "disable_root: false" in json.loads(files()["vendor_data.json"])["cloud-init"]
+    assert "vendor_data.json" not in files(root_login=False)
+    assert "public_keys" not in json.loads(files()["meta_data.json"])

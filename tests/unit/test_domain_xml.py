@@ -1,0 +1,142 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The domain XML, read by another eye than the one that wrote it, and what it remembers."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_xml, metadata, servers
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import EcsError
+
+TOLD = metadata.ServerMetadata(
+    region="local",
+    project="shop",
+    name="web",
+    az="az1",
+    flavor="s7n.medium.2",
+    image="debian-13",
+    image_id="11111111-2222-5333-8444-555555555555",
+    key="ops",
+    hostname="web",
+    description='a "quoted" <text> & more',
+    user_data="ab" * 32,
+    created="2026-01-31T12:00:00Z",
+    cloud_init=False,
+    creating=True,
+    tags={"tier": "web", "empty": "", "öäü <&>": "'"},
+    nics=(
+        metadata.Nic(
+            "68a9272d-7152-4ae7-a138-3ef53af669e7", "web-nic0", "fa:16:3e:00:00:01", "10.0.0.2", "10.0.0.0/24", "front", "shop",
+            ("web", "db"), 1450,
+        ),
+        metadata.Nic("78a9272d-7152-4ae7-a138-3ef53af669e7", "web-nic1", "fa:16:3e:00:00:02"),
+    ),
+    disks=(
+        metadata.Disk("88a9272d-7152-4ae7-a138-3ef53af669e7", "web-system", "system", 10, "standard"),
+        metadata.Disk("98a9272d-7152-4ae7-a138-3ef53af669e7", "web-data", "data", 20, "fast", "/srv", "ext4"),
+    ),
+)  # fmt: skip
+SPEC = domain_xml.DomainSpec(
+    name="shop.web",
+    uuid="4a5b6c7d-1111-5222-8333-444455556666",
+    title="web",
+    metadata=TOLD,
+    type="kvm",
+    vcpus=1,
+    memory=2048,
+    console_log="/var/log/altostratus/shop.web.log",
+    disks=[
+        domain_xml.system_disk("/pool/system.qcow2", "qcow2", TOLD.disks[0].id),
+        domain_xml.DiskDevice("/dev/vg/data", "raw", "vdb", "98a9272d71524ae7a138"),
+        domain_xml.config_drive("/drives/web.iso"),
+    ],
+    nics=[domain_xml.NicDevice(TOLD.nics[0].id, TOLD.nics[0].mac, 1450)],
+)
+
+
+def xml(**changes: object) -> ET.Element:
+    return ET.fromstring(domain_xml.build(replace(SPEC, **changes)))
+
+
+def test_what_was_written_is_read_back():
+    facts = domain_xml.parse(domain_xml.build(SPEC))
+    assert facts.metadata == TOLD
+    assert (facts.name, facts.uuid, facts.vcpus, facts.memory) == ("shop.web", SPEC.uuid, 1, 2048)
+    assert facts.disks == tuple(SPEC.disks)
+    assert [disk.is_config_drive for disk in facts.disks] == [False, False, True]
+
+
+def test_domain_of_others_has_no_metadata():
+    assert domain_xml.parse("<domain><name>x</name><memory>65536</memory></domain>").metadata is None
+    assert servers.from_domain("<domain><name>x</name><memory>65536</memory></domain>", 1, "hv1") is None
+
+
+def test_accelerator_and_cpu():
+    """Only KVM has a host CPU to pass through."""
+    assert xml().find("cpu").get("mode") == "host-passthrough"
+    assert xml(type="qemu").findtext("cpu/model") == "Nehalem"
+
+
+def test_interface_is_bound_by_its_port_id():
+    interface = xml().find("devices/interface")
+    assert interface.find("virtualport/parameters").get("interfaceid") == TOLD.nics[0].id
+    assert (interface.find("target").get("dev"), interface.find("source").get("bridge")) == ("tap68a9272d-71", "br-int")
+    assert interface.find("mtu").get("size") == "1450"
+
+
+def test_offloads_are_off_for_the_userspace_datapath_only():
+    assert xml().find("devices/interface/driver") is None
+    assert xml(offloads=False).find("devices/interface/driver/guest").get("csum") == "off"
+
+
+def test_room_for_hot_plug():
+    """24 disks (spec S8), the config drive, four devices of the machine, and interfaces."""
+    ports = [node for node in xml().iterfind("devices/controller") if node.get("model") == "pcie-root-port"]
+    assert len(ports) >= 24 + 1 + 3
+
+
+def test_config_drive_is_a_read_only_disk_behind_all_others():
+    drive = xml().findall("devices/disk")[2]
+    assert drive.find("readonly") is not None
+    assert drive.find("target").get("dev") > "vdx"
+
+
+def test_data_disks_take_23_targets():
+    used = ["vda", "vdz"]
+    for _number in range(23):
+        used.append(domain_xml.next_target(used))
+    assert (used[2], used[-1]) == ("vdb", "vdx")
+    used.remove("vdc")
+    assert domain_xml.next_target(used) == "vdc"
+    with pytest.raises(EcsError, match="23 data disks"):
+        domain_xml.next_target([*used, "vdc"])
+
+
+def test_metadata_for_libvirt_carry_no_namespace():
+    """virDomainSetMetadata adds the namespace itself, and fails where it is there."""
+    assert metadata.NAMESPACE not in metadata.build(TOLD)
+
+
+def test_represent():
+    server = servers.from_domain(domain_xml.build(replace(SPEC, metadata=replace(TOLD, creating=False))), 5, "hv1")
+    told = servers.represent(server, "203.0.113.5")
+    assert (told["status"], told["hypervisor"], told["address"], told["eip"]) == ("stopped", "hv1", "10.0.0.2", "203.0.113.5")
+    assert told["disks"][1] == {
+        "id": TOLD.disks[1].id, "name": "web-data", "role": "data", "size": 20, "type": "fast", "serial": "98a9272d71524ae7a138",
+        "target": "vdb", "mount": "/srv", "filesystem": "ext4",
+    }  # fmt: skip
+    assert told["nics"][0]["security_groups"] == ["web", "db"]
+    assert told["tags"] == TOLD.tags
+
+
+@pytest.mark.parametrize(("state", "status"), [(1, "running"), (3, "paused"), (4, "stopping"), (5, "stopped"), (6, "faulty")])
+def test_status(state, status):
+    """Spec appendix A."""
+    done = replace(SPEC, metadata=replace(TOLD, creating=False))
+    assert servers.from_domain(domain_xml.build(done), state, "hv1").status == status
+    assert servers.from_domain(domain_xml.build(SPEC), state, "hv1").status == "creating"
