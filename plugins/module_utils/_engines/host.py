@@ -1,0 +1,61 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What role hypervisor found out and settled about this host, read from /etc/altostratus/host.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass, field, fields
+
+from .._model.errors import EcsError
+
+HOST_FILE = "/etc/altostratus/host.json"
+
+
+@dataclass(frozen=True)
+class Host:
+    """One hypervisor's settings; a host that was never prepared has the defaults.
+
+    :param name: the host's name in the inventory that prepared it.
+    :param guest_mtu: bytes a guest's interface may send, underlay MTU less the encapsulation (50 vxlan, 58 geneve).
+    :param datapath: ``system`` where the kernel has openvswitch, ``netdev`` for the userspace datapath.
+    :param kvm: whether a guest was seen to run under KVM.
+    :param config_drives: directory of the servers' config drives.
+    :param console_logs: directory of the servers' console logs.
+    :param reserved_memory: MiB kept for the host itself.
+    """
+
+    name: str = field(default_factory=socket.gethostname)
+    region: str = "local"
+    az: str = "az1"
+    ovn_nb: str = "unix:/run/ovn/ovnnb_db.sock"
+    ovn_ca_cert: str = "/etc/altostratus/ovn/ca.pem"
+    ovn_client_cert: str = "/etc/altostratus/ovn/cert.pem"
+    ovn_client_key: str = "/etc/altostratus/ovn/key.pem"
+    datapath: str = "system"
+    kvm: bool = False
+    guest_mtu: int = 1442
+    image_library: str = "/var/lib/altostratus/images"
+    config_drives: str = "/var/lib/altostratus/config-drives"
+    console_logs: str = "/var/log/altostratus"
+    default_pool: str = "standard"
+    cpu_overcommit: float = 4.0
+    memory_overcommit: float = 1.0
+    reserved_memory: int = 512
+
+
+def read_host(path: str | None = None) -> Host:
+    """Read the host file; unknown keys are ignored so that older code reads newer files."""
+    path = path or os.environ.get("ECS_HOST_FILE", HOST_FILE)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            data = json.load(stream)
+    except FileNotFoundError:
+        return Host()
+    except ValueError as error:
+        raise EcsError(f"{path} is not valid JSON ({error})", "ECS_HOST_FILE", "Run role hypervisor again") from error
+    known = {item.name for item in fields(Host)}
+    return Host(**{key: value for key, value in data.items() if key in known})

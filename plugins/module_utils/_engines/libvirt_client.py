@@ -1,0 +1,233 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""libvirt: one connection a call, opened late, its errors turned into ours; bulk reads, and events instead of polling."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+from .._model.errors import EcsError
+
+_Item = TypeVar("_Item")
+
+
+def _bindings() -> Any:
+    try:
+        import libvirt
+    except ImportError as error:
+        raise EcsError(
+            "the libvirt Python bindings are missing", "ECS_LIBVIRT", "Install python3-libvirt, or libvirt-python from PyPI"
+        ) from error
+    return libvirt
+
+
+@contextmanager
+def connect(uri: str, readonly: bool = False, events: bool = False) -> Iterator[Any]:
+    """Open a libvirt connection for the length of a ``with`` block; the value is a ``libvirt.virConnect``.
+
+    :param events: let :class:`Events` listen on it.
+    :raises EcsError: ECS_LIBVIRT when the bindings are missing, the daemon cannot be reached, or a call fails.
+    """
+    libvirt = _bindings()
+    # libvirt prints every error to stderr unless a handler takes it; a module's stderr is not the place.
+    libvirt.registerErrorHandler(lambda context, error: None, None)
+    if events:
+        libvirt.virEventRegisterDefaultImpl()
+    try:
+        connection = libvirt.openReadOnly(uri) if readonly else libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise EcsError(f"cannot connect to libvirt at {uri}: {error}", "ECS_LIBVIRT", "Check the URI and that libvirtd runs") from error
+    try:
+        yield connection
+    except libvirt.libvirtError as error:
+        raise EcsError(f"libvirt at {uri}: {error}", "ECS_LIBVIRT") from error
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True)
+class Live:
+    """A domain as it is: libvirt's handle, virDomainState, persistent XML."""
+
+    domain: Any
+    state: int
+    xml: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a host has: CPUs, memory in MiB, and libvirt's name for the hypervisor (qemu, test)."""
+
+    cpus: int
+    memory: int
+    driver: str
+
+
+def read_domains(connection: Any, ids: Collection[str] | None = None) -> dict[str, Live]:
+    """Domains by UUID: all states in one call, then one for the XML of each domain asked for.
+
+    :param ids: UUIDs that matter; None for all. One that does not exist is left out.
+    """
+    libvirt = _bindings()
+    found: dict[str, Live] = {}
+    for domain, stats in connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE):
+        uuid = domain.UUIDString()
+        if ids is not None and uuid not in ids:
+            continue
+        try:
+            xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                continue  # undefined since
+            raise
+        found[uuid] = Live(domain, stats["state.state"], xml)
+    return found
+
+
+def read_machine(connection: Any) -> Machine:
+    """The host's CPUs and memory."""
+    info = connection.getInfo()
+    return Machine(cpus=info[2], memory=info[1], driver=connection.getType().lower())
+
+
+def define(connection: Any, xml: str) -> Any:
+    """Make or replace a domain's definition; libvirt checks it against its schema."""
+    return connection.defineXML(xml)
+
+
+def set_metadata(domain: Any, xml: str, prefix: str, namespace: str, active: bool) -> None:
+    """Replace the domain's element of *namespace*, in its definition and in the running domain."""
+    libvirt = _bindings()
+    flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if active else 0)
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, prefix, namespace, flags)
+
+
+def set_description(domain: Any, text: str, active: bool) -> None:
+    """Replace the domain's description."""
+    libvirt = _bindings()
+    flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if active else 0)
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, text or None, None, None, flags)
+
+
+def attach(domain: Any, xml: str, active: bool) -> None:
+    """Add a device to the domain's definition, and to the running domain."""
+    libvirt = _bindings()
+    domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if active else 0))
+
+
+def detach(domain: Any, xml: str, active: bool) -> None:
+    """Take a device out of the domain's definition, and out of the running domain."""
+    libvirt = _bindings()
+    domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if active else 0))
+
+
+def power_off(domain: Any) -> None:
+    """Pull the plug; fine when it is off."""
+    libvirt = _bindings()
+    try:
+        domain.destroy()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
+            raise
+
+
+def undefine(domain: Any, nvram: bool) -> None:
+    """Remove the definition with all that libvirt keeps beside it; fine when it is gone.
+
+    :param nvram: whether it has UEFI variables; a flag that not every driver knows.
+    """
+    libvirt = _bindings()
+    flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    try:
+        domain.undefineFlags(flags | (libvirt.VIR_DOMAIN_UNDEFINE_NVRAM if nvram else 0))
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+
+
+def each(action: Callable[[_Item], object], items: Sequence[_Item]) -> None:
+    """Do *action* on all items, as many at once as there are cores; all are tried, then the first failure is raised."""
+    if len(items) == 1:
+        action(items[0])
+        return
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        futures = [pool.submit(action, item) for item in items]
+    for future in futures:
+        future.result()
+
+
+_TICK = 0.25
+"""Seconds between two looks at the clock while waiting for events."""
+
+
+class Events:
+    """Listens to domains from its ``with`` on: which stopped, and whose guest agent came.
+
+    The connection must have been opened with ``events=True``; libvirt takes one listener on it at a time.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._callbacks: list[int] = []
+        self._told = False
+        self.stopped: set[str] = set()
+        self.agents: set[str] = set()
+
+    def __enter__(self) -> Events:
+        libvirt = _bindings()
+
+        def lifecycle(connection: Any, domain: Any, event: int, detail: int, opaque: object) -> None:
+            uuid = domain.UUIDString()
+            self._told = True
+            if event in (libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_UNDEFINED):
+                self.stopped.add(uuid)
+                self.agents.discard(uuid)
+            elif event == libvirt.VIR_DOMAIN_EVENT_STARTED:
+                self.stopped.discard(uuid)
+
+        def agent(connection: Any, domain: Any, state: int, reason: int, opaque: object) -> None:
+            change = self.agents.add if state == libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED else self.agents.discard
+            change(domain.UUIDString())
+            self._told = True
+
+        for event, callback in (
+            (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle),
+            (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, agent),
+        ):
+            self._callbacks.append(self._connection.domainEventRegisterAny(None, event, callback, None))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for callback in self._callbacks:
+            self._connection.domainEventDeregisterAny(callback)
+
+    def wait(self, done: Callable[[], bool], deadline: float, poll: float | None = None) -> bool:
+        """Handle events until *done*; False when the deadline comes first.
+
+        :param deadline: in the time of ``time.monotonic()``.
+        :param poll: seconds after which *done* is asked even without an event, for what sends none.
+        """
+        libvirt = _bindings()
+        # One timer for the whole wait: each removal of a timer wakes the loop by itself, so that one a round would never let it rest.
+        timer = libvirt.virEventAddTimeout(int(1000 * _TICK), lambda timer, opaque: None, None)
+        try:
+            while not done():
+                until = min(deadline, time.monotonic() + poll) if poll else deadline
+                self._told = False
+                # A round ends with the timer, an event, or any answer on the connection: those to what *done* asked must not make it
+                # ask again at once.
+                while not self._told and time.monotonic() < until:
+                    libvirt.virEventRunDefaultImpl()
+                if time.monotonic() >= deadline:
+                    return done()
+            return True
+        finally:
+            libvirt.virEventRemoveTimeout(timer)

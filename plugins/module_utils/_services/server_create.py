@@ -1,0 +1,336 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Creating servers: the definition comes first and is finished last, so that a run killed anywhere leaves a trace to go on from."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import platform
+import secrets
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from .._engines import config_drive
+from .._engines.libvirt_client import define, read_machine, undefine
+from .._model import cloud_init, domain_xml, metadata, names
+from .._model.errors import EcsError, InvalidInput, NotFound
+from .._model.flavors import Flavor
+from .._model.plan import Step
+from .._model.server_request import ServerRequest
+from .images import Image, find_image
+from .ports import EipRequest, Port, PortRequest
+from .rollback import Rollback
+from .site import Site, step
+from .volumes import Volume, VolumeRequest, create_volume, delete_volume, plan_volume
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Creation:
+    """A server to be made.
+
+    :param volumes: the system disk's first.
+    :param root_login: whether the keys log in as root.
+    :param leftover: what a run that was killed has left of this server.
+    """
+
+    id: str
+    request: ServerRequest
+    size: Flavor
+    volumes: tuple[VolumeRequest, ...]
+    told: metadata.ServerMetadata
+    root_login: bool
+    leftover: metadata.ServerMetadata | None = None
+
+
+def nic_name(server: str, number: int) -> str:
+    """The name of a server's *number*-th port."""
+    return f"{server}-nic{number}"
+
+
+def port_requests(scope: names.Scope, request: ServerRequest) -> list[PortRequest]:
+    """The ports of a server's interfaces; a public address sits on the first."""
+    eip = None
+    if request.eip is not None:
+        eip = EipRequest(name=request.name, network=request.eip.network, bandwidth=request.eip.bandwidth)
+    return [
+        PortRequest(
+            name=nic_name(request.name, number),
+            subnet=nic.subnet,
+            vpc=nic.vpc,
+            address=nic.address,
+            security_groups=nic.security_groups,
+            port_security=nic.port_security,
+            server_id=scope.id("server", request.name),
+            server=request.name,
+            eip=eip if number == 0 else None,
+        )
+        for number, nic in enumerate(request.nics or ())
+    ]
+
+
+def _check_image(site: Site, request: ServerRequest, size: Flavor, image: Image) -> int:
+    """See that image, host, flavor and disk fit; returns the system disk's size in GiB (spec P5)."""
+    if image.architecture and image.architecture != platform.machine():
+        raise InvalidInput(
+            "image", image.name, f"is for {image.architecture}, host {site.host.name} is {platform.machine()}", "Choose another image"
+        )
+    if image.min_memory and size.memory < image.min_memory:
+        raise InvalidInput(
+            "flavor", str(size), f"has {size.memory} MiB, image {image.name} needs {image.min_memory}", "Choose a larger one"
+        )
+    least = max(image.min_disk or 0, -(-image.virtual_size // _GIB))
+    if request.root_disk is not None and request.root_disk < least:
+        raise InvalidInput("root_disk", request.root_disk, f"is less than image {image.name} needs ({least} GiB)", f"Give at least {least}")
+    return request.root_disk or least
+
+
+def _volumes(request: ServerRequest, root_disk: int) -> tuple[VolumeRequest, ...]:
+    return (
+        VolumeRequest(f"{request.name}-system", size=root_disk, type=request.disk_type, image=request.image, role="system"),
+        *(VolumeRequest(f"{request.name}-{disk.name}", size=disk.size, type=disk.type) for disk in request.data_disks),
+    )
+
+
+def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadata | None, check: bool) -> tuple[Creation, str]:
+    """Everything about a new server that can be known before anything is made.
+
+    :param leftover: what a run that was killed has left of it.
+    :param check: an image that is not there yet is a warning, as an earlier task would have made it.
+    :returns: the creation and a warning, or an empty one.
+    :raises EcsError: when the request is incomplete or does not fit this host or the image.
+    """
+    scope, host = site.scope, site.host
+    if request.size is None or request.image is None:
+        option = "image" if request.size else "flavor"
+        raise InvalidInput(option, None, f"is missing for new server {request.name}", "Give flavor (or vcpus and memory) and image")
+    if request.az is not None and request.az != host.az:
+        raise InvalidInput("az", request.az, f"is not the zone of {host.name} ({host.az})", "Let module placement choose the hypervisor")
+    if request.key and not request.public_keys:
+        raise InvalidInput("key", request.key, f"comes without public_keys for new server {request.name}", "Give the key pair's public key")
+    image, warning = None, ""
+    root_disk = request.root_disk or 0
+    try:
+        image = find_image(host.image_library, scope, request.image)
+        root_disk = _check_image(site, request, request.size, image)
+    except NotFound as error:
+        if not check:
+            raise
+        warning = str(error)
+    server_id = scope.id("server", request.name)
+    volumes = _volumes(request, root_disk)
+    mounts = {f"{request.name}-{disk.name}": disk for disk in request.data_disks}
+    told = metadata.ServerMetadata(
+        region=scope.region,
+        project=scope.project,
+        name=request.name,
+        az=host.az,
+        flavor=request.size.name,
+        image=request.image,
+        image_id="" if image is None else image.id,
+        key=request.key or "",
+        hostname=names.hostname(request.name, server_id),
+        description=request.description or "",
+        user_data=request.user_data_hash,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        cloud_init=image is None or image.cloud_init,
+        creating=True,
+        tags=request.tags or {},
+        disks=tuple(
+            metadata.Disk(
+                id=scope.id("volume", volume.name),
+                name=volume.name,
+                role=volume.role,
+                size=volume.size or 0,
+                type=volume.type or host.default_pool,
+                mount=(mounts[volume.name].mount or "") if volume.name in mounts else "",
+                filesystem=(mounts[volume.name].filesystem or "") if volume.name in mounts else "",
+            )
+            for volume in volumes
+        ),
+    )
+    root_login = image is None or image.default_user in ("", "root")
+    return Creation(server_id, request, request.size, volumes, told, root_login, leftover), warning
+
+
+def nic_metadata(port: Port) -> metadata.Nic:
+    """What a domain remembers of a port."""
+    return metadata.Nic(
+        id=port.id,
+        name=port.name,
+        mac=port.mac,
+        address=port.address or "",
+        cidr=port.cidr or "",
+        subnet=port.subnet,
+        vpc=port.vpc or "",
+        security_groups=tuple(port.security_groups),
+        mtu=port.mtu or 0,
+    )
+
+
+def console_log(site: Site, domain: str) -> str:
+    """The file that keeps a domain's serial console."""
+    return os.path.join(site.host.console_logs, f"{domain}.log")
+
+
+def domain_spec(site: Site, creation: Creation, ports: Sequence[Port], volumes: Mapping[str, Volume]) -> domain_xml.DomainSpec:
+    """The domain of a new server; in check mode, and before the volumes are there, its disks have no path yet."""
+    request, told = creation.request, creation.told
+    machine = read_machine(site.connection)
+    disks: list[domain_xml.DiskDevice] = []
+    for disk in told.disks:
+        made = volumes.get(disk.id)
+        path, form = (made.path, made.format) if made else ("", "qcow2")
+        if disk.role == "system":
+            disks.append(domain_xml.system_disk(path, form, disk.id))
+        else:
+            target = domain_xml.next_target(device.target for device in disks)
+            disks.append(domain_xml.DiskDevice(path, form, target, names.disk_serial(disk.id)))
+    name = site.scope.domain(request.name)
+    return domain_xml.DomainSpec(
+        name=name,
+        uuid=creation.id,
+        title=request.name,
+        metadata=replace(told, nics=tuple(map(nic_metadata, ports))),
+        type=("kvm" if site.host.kvm else "qemu") if machine.driver == "qemu" else machine.driver,
+        vcpus=creation.size.vcpus,
+        memory=creation.size.memory,
+        console_log=console_log(site, name),
+        arch=platform.machine(),
+        disks=disks,
+        nics=[domain_xml.NicDevice(port.id, port.mac, port.mtu or site.host.guest_mtu) for port in ports],
+        offloads=site.host.datapath != "netdev",
+    )
+
+
+def planned_steps(creation: Creation, volumes: Collection[str]) -> list[Step]:
+    """The steps that make the server and its volumes; those of its ports are the ports' plan's.
+
+    :param volumes: ids of the data volumes that are there already.
+    """
+    request = creation.request
+    steps = [
+        Step("create", "volume", disk.name, after={"size": disk.size, "type": disk.type})
+        for disk in creation.told.disks
+        if disk.role == "system" or disk.id not in volumes
+    ]
+    after = {
+        "flavor": creation.size.name or None,
+        "vcpus": creation.size.vcpus,
+        "memory": creation.size.memory,
+        "image": request.image,
+        "key": request.key,
+        "tags": dict(request.tags or {}),
+        "status": "running",
+    }
+    return [*steps, Step("create", "server", request.name, after={key: value for key, value in after.items() if value})]
+
+
+def check_volumes(site: Site, server: str, wanted: Sequence[VolumeRequest], live: Mapping[str, Volume]) -> None:
+    """See that a server's new volumes can be made, and that those which are there can be its own.
+
+    :param live: volumes by id.
+    :raises EcsError: ECS_NO_SPACE, ECS_IN_USE, or what else stands in the way.
+    """
+    for volume in wanted:
+        old = live.get(site.scope.id("volume", volume.name))
+        with step(site, server, "volume", volume.name.removeprefix(f"{server}-")):
+            if old is None or volume.role == "system":
+                plan_volume(site.connection, site.host, site.scope, volume)
+            elif old.server not in ("", server):
+                raise EcsError(
+                    f"volume {old.name} is attached to server {old.server}", "ECS_IN_USE", "Detach it, or call the disk otherwise"
+                )
+            elif old.size != volume.size:
+                raise EcsError(
+                    f"volume {old.name} was kept with {old.size} GiB, {volume.size} GiB are asked for",
+                    "ECS_IMMUTABLE",
+                    "Ask for its size, or remove it with module volume first",
+                )
+
+
+def reserve(site: Site, creation: Creation, ports: Sequence[Port], rollback: Rollback) -> None:
+    """Define the domain without devices: it holds the host's capacity, and tells the next run what was begun.
+
+    One that a killed run left is not undone, as it tells of more than this run makes.
+
+    :param ports: as they will be.
+    """
+    name = creation.request.name
+    with step(site, name, "domain"):
+        spec = domain_spec(site, creation, ports, {})
+        domain = define(site.connection, domain_xml.build(replace(spec, disks=(), nics=())))
+    if creation.leftover is None:
+        rollback.add("server", name, partial(undefine, domain, nvram=False))
+
+
+def make_volumes(site: Site, creation: Creation, live: Mapping[str, Volume], rollback: Rollback) -> dict[str, Volume]:
+    """Make the server's volumes, by id.
+
+    A data volume that is there is the server's own, kept when it was deleted (spec R12) or left by a run that was killed: it is used
+    again. A system volume can only be left over: it is made anew.
+    """
+    made: dict[str, Volume] = {}
+    for volume in creation.volumes:
+        volume_id = site.scope.id("volume", volume.name)
+        with step(site, creation.request.name, "volume", volume.name.removeprefix(f"{creation.request.name}-")):
+            old = live.get(volume_id)
+            if old is not None and volume.role == "data":
+                made[volume_id] = old
+                continue
+            if old is not None:
+                delete_volume(site.connection, old)
+            new = create_volume(site.connection, site.host, site.scope, volume)
+            rollback.add("volume", volume.name, partial(delete_volume, site.connection, new))
+            made[volume_id] = new
+    return made
+
+
+def finish_definition(site: Site, creation: Creation, ports: Sequence[Port], volumes: Mapping[str, Volume], rollback: Rollback) -> Any:
+    """Write the config drive and the complete definition; returns the domain, ready to start."""
+    request, host = creation.request, site.host
+    spec = domain_spec(site, creation, ports, volumes)
+    with step(site, request.name, "config drive"):
+        files = cloud_init.files(
+            creation.id,
+            spec.metadata,
+            [
+                cloud_init.GuestNic(
+                    id=port.id,
+                    mac=port.mac,
+                    mtu=port.mtu or host.guest_mtu,
+                    network_id=port.subnet_id or "",
+                    vpc_id=port.vpc_id or "",
+                    address=port.address or "",
+                    public_address=port.eip,
+                    dns=port.dns,
+                )
+                for port in ports
+            ],
+            public_keys=request.public_keys,
+            user_data=request.user_data,
+            seed=base64.b64encode(secrets.token_bytes(384)).decode(),
+            root_login=creation.root_login,
+        )
+        drive = config_drive.write(host.config_drives, creation.id, files)
+        rollback.add("", request.name, partial(config_drive.remove, host.config_drives, creation.id))
+    with step(site, request.name, "domain"):
+        os.makedirs(host.console_logs, mode=0o700, exist_ok=True)
+        domain = define(site.connection, domain_xml.build(replace(spec, disks=[*spec.disks, domain_xml.config_drive(drive)])))
+        domain.setAutostart(1)
+    rollback.add("", request.name, partial(remove_console_log, site, spec.name))
+    return domain
+
+
+def remove_console_log(site: Site, domain: str) -> None:
+    """Remove a domain's console log and what was rotated out of it."""
+    for name in (console_log(site, domain), *(f"{console_log(site, domain)}.{number}" for number in range(3))):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)

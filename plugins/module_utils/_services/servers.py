@@ -1,0 +1,292 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers of one host: read all in bulk, plan, apply all at once, wait for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from .._engines.host import Host
+from .._engines.libvirt_client import Events, Live, connect, each, power_off, read_domains
+from .._model import domain_xml, metadata
+from .._model.errors import EcsError, NotFound
+from .._model.names import Scope
+from .._model.plan import Step
+from .._model.server_request import ServerRequest
+from .._model.servers import Server, check_change, from_domain, represent
+from . import server_create, server_power, server_remove, server_update
+from .hypervisors import check_capacity
+from .ports import Port, PortPlan, commit_ports, plan_ports, read_ports, undo_ports
+from .rollback import Rollback
+from .server_create import Creation
+from .server_update import Change
+from .site import Site, open_site, step
+from .volumes import Volume, VolumeRequest, read_volumes
+
+OpenNorthbound = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What holds for all servers of a call; timeouts in seconds."""
+
+    wait_for: str = "running"
+    wait_timeout: int = 600
+    stop_timeout: int = 120
+    force: bool = False
+    delete_data_disks: bool = False
+    delete_eip: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done, or would be in check mode, and the servers after it as :func:`represent` tells them."""
+
+    steps: list[Step]
+    servers: list[dict[str, Any]]
+    warnings: list[str]
+
+
+@dataclass
+class _Plan:
+    """What a call will do; *unfinished* are running servers whose creation was not seen to its end.
+
+    :param volumes: those that exist, by id; read only when the call makes some.
+    """
+
+    live: Mapping[str, Live] = field(default_factory=dict)
+    creations: list[Creation] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    removals: list[Server] = field(default_factory=list)
+    stops: list[Server] = field(default_factory=list)
+    starts: list[Server] = field(default_factory=list)
+    unfinished: list[Server] = field(default_factory=list)
+    ports: PortPlan | None = None
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def server_ports(self, server_id: str) -> list[Port]:
+        """The ports of a server as they will be."""
+        return [] if self.ports is None else [port for port in self.ports.ports if port.server_id == server_id]
+
+
+def _read(site: Site, requests: Iterable[ServerRequest]) -> tuple[dict[str, Live], dict[str, Server]]:
+    live = read_domains(site.connection, {site.scope.id("server", request.name) for request in requests})
+    return live, {uuid: server for uuid, domain in live.items() if (server := from_domain(domain.xml, domain.state, site.host.name))}
+
+
+def _incomplete(request: ServerRequest) -> EcsError:
+    return EcsError(
+        f"server {request.name}: its creation was not finished", "ECS_INCOMPLETE", "State present finishes it, state absent removes it"
+    )
+
+
+def _sort(
+    site: Site, requests: Iterable[ServerRequest], servers: Mapping[str, Server], plan: _Plan, check: bool
+) -> list[tuple[Server, ServerRequest]]:
+    """Decide by state what happens to each server; returns the existing ones that may have to change."""
+    kept: list[tuple[Server, ServerRequest]] = []
+    for request in requests:
+        server = servers.get(site.scope.id("server", request.name))
+        if request.state == "absent":
+            plan.removals += [server] if server else []
+        elif server is None and request.state != "present":
+            raise NotFound("server", request.name, f"project {site.scope.project} on {site.host.name}", "State present creates it")
+        elif server is None or (server.metadata.creating and not server.active):
+            if request.state != "present":
+                raise _incomplete(request)
+            creation, warning = server_create.prepare(site, request, server.metadata if server else None, check)
+            plan.creations.append(creation)
+            plan.warnings += [warning] if warning else []
+        else:
+            check_change(server, request)
+            kept.append((server, request))
+            if server.metadata.creating:
+                plan.unfinished.append(server)
+            elif request.state in ("stopped", "restarted") and server.active:
+                plan.stops.append(server)
+            if request.state in ("running", "restarted") and (not server.active or request.state == "restarted"):
+                plan.starts.append(server)
+    return kept
+
+
+def _plan(site: Site, requests: Sequence[ServerRequest], options: Options, check: bool) -> tuple[_Plan, dict[str, Server]]:
+    live, servers = _read(site, requests)
+    plan = _Plan(live=live)
+    kept = _sort(site, requests, servers, plan, check)
+    check_capacity(site.connection, site.host, [(creation.id, creation.request.name, creation.size) for creation in plan.creations])
+    wanted = [port for creation in plan.creations for port in server_create.port_requests(site.scope, creation.request)]
+    wanted += [port for server, request in kept for port in server_update.wanted_ports(site, server, request)]
+    begun = {nic.name for creation in plan.creations if creation.leftover for nic in creation.leftover.nics}
+    superfluous = sorted(begun - {port.name for port in wanted})
+    if wanted or superfluous:
+        plan.ports = plan_ports(site.northbound(), site.scope, wanted, superfluous, check=check)
+        plan.warnings += plan.ports.warnings
+    ports = {port.id: port for port in plan.ports.ports} if plan.ports else {}
+    plan.changes = [server_update.plan(site, server, request, ports) for server, request in kept]
+    _plan_volumes(site, plan)
+    plan.steps = [
+        *server_remove.planned_steps(site, plan.removals, options.delete_data_disks, options.delete_eip),
+        *(plan.ports.steps if plan.ports else ()),
+        *(item for creation in plan.creations for item in server_create.planned_steps(creation, plan.volumes)),
+        *(item for change in plan.changes for item in change.steps),
+        *(Step("finish", "server", server.metadata.name, {"status": "creating"}, {"status": "running"}) for server in plan.unfinished),
+        *(Step("stop", "server", server.metadata.name, {"status": server.status}, {"status": "stopped"}) for server in plan.stops),
+        *(Step("start", "server", server.metadata.name, {"status": "stopped"}, {"status": "running"}) for server in plan.starts),
+    ]
+    return plan, servers
+
+
+def _plan_volumes(site: Site, plan: _Plan) -> None:
+    """See that all volumes of the call can be made; an image that is not there yet in check mode was warned of."""
+    wanted = {
+        creation.request.name: [volume for volume in creation.volumes if creation.told.image_id or volume.role == "data"]
+        for creation in plan.creations
+    }
+    for change in plan.changes:
+        if change.disks:
+            wanted[change.request.name] = [
+                VolumeRequest(f"{change.request.name}-{disk.name}", size=disk.size, type=disk.type) for disk in change.disks
+            ]
+    if not wanted:
+        return
+    plan.volumes = {volume.id: volume for volume in read_volumes(site.connection, site.scope)}
+    for server, volumes in wanted.items():
+        server_create.check_volumes(site, server, volumes, plan.volumes)
+
+
+def _make_ports(site: Site, plan: _Plan, ports: PortPlan, rollback: Rollback) -> None:
+    names = [creation.request.name for creation in plan.creations]
+    names += [change.request.name for change in plan.changes if change.request.nics or change.request.eip]
+    with step(site, ", ".join(names), "ports"):
+        done = commit_ports(site.northbound(), ports)
+    rollback.add("port", ", ".join(names), partial(undo_ports, site.northbound(), done), len(done.created))
+    plan.ports = done
+
+
+def _create(site: Site, plan: _Plan, rollback: Rollback) -> dict[str, Any]:
+    """Make what is new and change what differs; returns the domains to start, by name."""
+    for creation in plan.creations:
+        server_create.reserve(site, creation, plan.server_ports(creation.id), rollback)
+    if plan.ports is not None and plan.ports.steps:
+        _make_ports(site, plan, plan.ports, rollback)
+    made = {creation.id: server_create.make_volumes(site, creation, plan.volumes, rollback) for creation in plan.creations}
+    domains = {
+        creation.request.name: server_create.finish_definition(site, creation, plan.server_ports(creation.id), made[creation.id], rollback)
+        for creation in plan.creations
+    }
+    for change in plan.changes:
+        if change.steps or change.told != change.server.metadata:
+            server_update.apply(site, change, plan.live[change.server.id], plan.volumes, rollback)
+    return domains
+
+
+def _start(site: Site, name: str, domain: Any) -> None:
+    with step(site, name, "start"):
+        domain.create()
+
+
+def _apply(site: Site, plan: _Plan, options: Options) -> None:
+    if plan.removals:
+        server_remove.remove(site, plan.removals, plan.live, options.delete_data_disks, options.delete_eip)
+    with Events(site.connection) as events:
+        with Rollback() as rollback:
+            created = _create(site, plan, rollback)
+            for name, domain in created.items():
+                rollback.add("", name, partial(power_off, domain))
+            each(lambda item: _start(site, *item), list(created.items()))
+        started = _switch(events, plan, options)
+        unfinished = {server.metadata.name: plan.live[server.id].domain for server in plan.unfinished}
+        waiting = {**created, **unfinished, **started}
+        told = {name: metadata.parse(domain.XMLDesc()) for name, domain in waiting.items()}
+        with step(site, ", ".join(waiting), "wait"):
+            with_cloud_init = [name for name, server in told.items() if server and server.cloud_init]
+            server_power.wait(events, waiting, options.wait_for, with_cloud_init, options.wait_timeout)
+    for name, domain in {**created, **unfinished}.items():
+        if server := told[name]:
+            server_update.remember(domain, replace(server, creating=False), active=True)
+
+
+def _switch(events: Events, plan: _Plan, options: Options) -> dict[str, Any]:
+    """Stop and start what exists; returns the domains that were started, by name."""
+    server_power.stop(events, [plan.live[server.id].domain for server in plan.stops], options.stop_timeout, options.force)
+    for server in plan.stops:
+        plan.live[server.id].domain.setAutostart(0)
+    started = {server.metadata.name: plan.live[server.id].domain for server in plan.starts}
+    server_power.start(list(started.values()))
+    for domain in started.values():
+        domain.setAutostart(1)
+    return started
+
+
+def _eips(site: Site, plan: _Plan, servers: Mapping[str, Server]) -> dict[str, str]:
+    """Public addresses by server id; a Northbound that only this needs may be out of reach."""
+    ports = [] if plan.ports is None else plan.ports.ports
+    unknown = {uuid for uuid, server in servers.items() if server.metadata.nics} - {port.server_id for port in ports}
+    try:
+        ports = [*ports, *(read_ports(site.northbound(), server_ids=unknown) if unknown else ())]
+    except EcsError as error:
+        plan.warnings.append(f"no public addresses: {error}")
+    return {port.server_id: port.eip for port in ports if port.server_id and port.eip}
+
+
+def _planned(site: Site, plan: _Plan, servers: Mapping[str, Server]) -> dict[str, Server]:
+    """The servers as check mode foresees them."""
+    future = dict(servers)
+    for server in plan.removals:
+        future.pop(server.id)
+    for change in plan.changes:
+        future[change.server.id] = replace(change.server, metadata=change.told)
+    for server in (*plan.stops, *plan.starts):
+        future[server.id] = replace(future[server.id], state=1 if server in plan.starts else 5)
+    for creation in plan.creations:
+        spec = server_create.domain_spec(site, creation, plan.server_ports(creation.id), {})
+        spec = replace(spec, metadata=replace(spec.metadata, creating=False))
+        future[creation.id] = Server(domain_xml.parse(domain_xml.build(spec)), spec.metadata, 1, site.host.name)
+    return future
+
+
+def converge(
+    uri: str, northbound: OpenNorthbound, host: Host, scope: Scope, requests: Sequence[ServerRequest], options: Options, check: bool
+) -> Outcome:
+    """Make the servers of this host what they are asked to be.
+
+    :param requests: validated, one a server.
+    :param check: plan only.
+    :raises EcsError: before anything is touched, or with all that was made undone; only a wait that fails leaves its servers running.
+    """
+    with open_site(uri, host, scope, northbound) as site:
+        plan, servers = _plan(site, requests, options, check)
+        if check:
+            servers = _planned(site, plan, servers)
+        elif plan.steps or any(change.told != change.server.metadata for change in plan.changes):
+            _apply(site, plan, options)
+            servers = _read(site, requests)[1]
+        eips = _eips(site, plan, servers)
+        told = [represent(servers[uuid], eips.get(uuid)) for request in requests if (uuid := scope.id("server", request.name)) in servers]
+        return Outcome(plan.steps, told, plan.warnings)
+
+
+def list_servers(uri: str, northbound: OpenNorthbound, host: Host, scope: Scope, name: str | None) -> Outcome:
+    """The servers of a project on this host, or only the one of that name."""
+    warnings: list[str] = []
+    with connect(uri, readonly=True) as connection:
+        live = read_domains(connection, None if name is None else {scope.id("server", name)})
+    servers = [server for domain in live.values() if (server := from_domain(domain.xml, domain.state, host.name))]
+    found = [server for server in servers if (server.metadata.region, server.metadata.project) == (scope.region, scope.project)]
+    eips: dict[str, str] = {}
+    ids = {server.id for server in found if server.metadata.nics}
+    if ids:
+        try:
+            with northbound() as nb:
+                eips = {port.server_id: port.eip for port in read_ports(nb, server_ids=ids) if port.server_id and port.eip}
+        except EcsError as error:
+            warnings.append(f"no public addresses: {error}")
+    found.sort(key=lambda server: server.metadata.name)
+    return Outcome([], [represent(server, eips.get(server.id)) for server in found], warnings)

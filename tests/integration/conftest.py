@@ -1,0 +1,253 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A private OVN control plane for each test that asks for it: ovsdb-server with the OVN schemas, ovn-northd, ovn-trace; and
+a hypervisor on libvirt's test driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.altostratus.ecs.plugins.module_utils._engines.ovsdb import Northbound
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.images import Image, Source, dump
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.names import Scope
+from ansible_collections.altostratus.ecs.plugins.modules import external_network, vpc
+
+SCHEMAS = Path(os.environ.get("OVN_SCHEMAS", "/usr/share/ovn"))
+SHOP = Scope("local", "shop")
+
+
+def run(*command: str) -> str:
+    """Run a program and return what it prints."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout + "".join(line for line in done.stderr.splitlines(True) if "|WARN|" in line)
+
+
+@dataclass
+class Ovn:
+    """A running OVN control plane in a directory of its own."""
+
+    directory: Path
+
+    @property
+    def remote(self) -> str:
+        return f"unix:{self.directory}/nb.sock"
+
+    def nbctl(self, *arguments: str) -> str:
+        return run("ovn-nbctl", f"--db={self.remote}", *arguments)
+
+    def sbctl(self, *arguments: str) -> str:
+        return run("ovn-sbctl", f"--db=unix:{self.directory}/sb.sock", *arguments)
+
+    def connect(self) -> Northbound:
+        return Northbound(self.remote)
+
+    def count(self, *tables: str) -> dict[str, int]:
+        """How many rows each table has."""
+        with self.connect() as nb:
+            return {table: len(nb.select(table, columns=["_uuid"])) for table in tables}
+
+    def logged(self, pattern: str) -> re.Match[str]:
+        """What the Northbound's server logged; it writes its log a little late."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            found = re.search(pattern, (self.directory / "nb.log").read_text())
+            if found:
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"{pattern} does not occur in {(self.directory / 'nb.log').read_text()}")
+
+    def settle(self) -> str:
+        """Wait until ovn-northd has compiled everything; return what it had to complain about."""
+        self.nbctl("--wait=sb", "--timeout=20", "sync")
+        lines = (self.directory / "northd.log").read_text().splitlines()
+        return "\n".join(line for line in lines if "|WARN|" in line or "|ERR|" in line)
+
+    def trace(self, switch: str, flow: str) -> str:
+        """What becomes of a packet: the output of ovn-trace, where every conntrack lookup finds a new connection.
+
+        A match that OVN cannot parse fails the test: ovn-northd passes it on, and only its readers find out.
+        """
+        new = ["--ct=new"] * 4
+        told = run("ovn-trace", "--no-friendly-names", f"--db=unix:{self.directory}/sb.sock", *new, switch, flow)
+        assert "|WARN|" not in told
+        return told
+
+    def reaches(self, sender: Mapping[str, Any], to: str, packet: str, **changed: str) -> bool:
+        """Whether a packet of interface *sender* leaves OVN at port *to*; *changed* fields override the sender's own."""
+        switch = f"shop.{sender['vpc']}.{sender['subnet']}"
+        gateway = self.nbctl("get", "Logical_Router_Port", f"lrp-{self.id('Logical_Switch', switch)}", "mac").strip().strip('"')
+        fields = {"eth.src": sender["mac"], "eth.dst": gateway, "ip4.src": sender["address"], "ip.ttl": "64", **changed}
+        flow = " && ".join([f'inport == "{sender["id"]}"', *(f"{field} == {value}" for field, value in fields.items()), packet])
+        return f'output to "{to}"' in self.trace(switch, flow)
+
+    def id(self, table: str, name: str) -> str:
+        return self.nbctl("get", table, name, "_uuid").strip()
+
+    def bind(self, *ports: str) -> None:
+        """Let a hypervisor hv1 hold these ports, as its ovn-controller would."""
+        self.settle()
+        self.sbctl("--may-exist", "chassis-add", "hv1", "vxlan", "127.0.0.1")
+        for port in ports:
+            self.sbctl("lsp-bind", port, "hv1")
+        self.settle()
+
+
+@pytest.fixture
+def ovn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ovn]:
+    """An empty Northbound database, to which the modules' options lead by the environment."""
+    directory = Path(tempfile.mkdtemp(prefix="ovn-"))  # a socket's path has at most 107 characters
+    for name in ("nb", "sb"):
+        database = directory / f"{name}.db"
+        run("ovsdb-tool", "create", str(database), str(SCHEMAS / f"ovn-{name}.ovsschema"))
+        tls = [f"--{option}=db:OVN_Northbound,SSL,{option.replace('-', '_')}" for option in ("private-key", "certificate", "ca-cert")]
+        run(
+            "ovsdb-server", *(tls if name == "nb" else []),
+            "--detach", "--no-chdir", f"--pidfile={directory}/{name}.pid", f"--log-file={directory}/{name}.log",
+            f"--unixctl={directory}/{name}.ctl", f"--remote=punix:{directory}/{name}.sock", str(database),
+        )  # fmt: skip
+    monkeypatch.setenv("ECS_OVN_NB", f"unix:{directory}/nb.sock")
+    monkeypatch.setenv("ECS_HOST_FILE", str(directory / "host.json"))
+    yield Ovn(directory)
+    stop(*directory.glob("*.pid"))
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def northd(ovn: Ovn) -> Ovn:
+    """The same with ovn-northd, which compiles the Northbound into logical flows."""
+    directory = ovn.directory
+    run(
+        "ovn-northd", "--detach", "--no-chdir", f"--pidfile={directory}/northd.pid", f"--log-file={directory}/northd.log",
+        f"--unixctl={directory}/northd.ctl", f"--ovnnb-db={ovn.remote}", f"--ovnsb-db=unix:{directory}/sb.sock",
+    )  # fmt: skip
+    return ovn
+
+
+def stop(*pid_files: Path) -> None:
+    """End daemons by their pid files, and wait until they are gone."""
+    for path in pid_files:
+        pid = int(path.read_text())
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+Call = Callable[..., dict[str, Any]]
+PUBLIC = {
+    "name": "public",
+    "physical_network": "physnet1",
+    "cidr": "203.0.113.0/24",
+    "gateway": "203.0.113.1",
+    "allocation": "203.0.113.100-203.0.113.109",
+    "gateway_chassis": ["hv1", "hv2"],
+}
+VPC = {
+    "name": "shop",
+    "cidr": "10.20.0.0/16",
+    "snat": "public",
+    "subnets": [{"name": "front", "cidr": "10.20.1.0/24"}, {"name": "back", "cidr": "10.20.2.0/24"}],
+}
+
+
+@pytest.fixture
+def call(ovn: Ovn, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs a real module in this process, in project ``shop``, and returns what Ansible would get.
+
+    A failure that the test does not expect (``fails=True``) fails the test. An option that is None is not given at all.
+    """
+
+    def execute(module: ModuleType, check: bool = False, fails: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {"project": "shop", "_ansible_check_mode": check, "_ansible_diff": True, **options}
+        with patch_module_args({name: value for name, value in arguments.items() if value is not None}), pytest.raises(SystemExit):
+            module.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert bool(result.get("failed")) is fails, result.get("msg")
+        return result
+
+    return execute
+
+
+LIBVIRT_URI = "test:///default"
+
+
+@dataclass(frozen=True)
+class Hypervisor:
+    """A prepared hypervisor on libvirt's test driver: real pools, metadata, states and events, but no guests."""
+
+    directory: Path
+    connection: Any
+
+    @property
+    def domains(self) -> list[str]:
+        return sorted(domain.name() for domain in self.connection.listAllDomains())
+
+    @property
+    def volumes(self) -> list[str]:
+        return sorted(self.connection.storagePoolLookupByName("default-pool").listVolumes())
+
+
+@pytest.fixture
+def hypervisor(ovn: Ovn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hypervisor]:
+    """A host of 16 CPUs and 3 GiB with an image ``mini`` of project shop; the Northbound is ``ovn``'s."""
+    import libvirt
+
+    library = tmp_path / "images"
+    library.mkdir()
+    image = Image(
+        id=SHOP.id("image", "mini"), name="mini", project="shop", region="local", source=Source("/mini.qcow2", ""), source_format="qcow2",
+        virtual_size=1 << 30, size=1 << 20, created="2026-01-01T00:00:00Z", library=str(library), min_memory=256,
+    )  # fmt: skip
+    (library / f"{image.id}.json").write_text(dump(image))
+    (library / f"{image.id}.qcow2").touch()
+    settings = {
+        "name": "hv1",
+        "image_library": str(library),
+        "config_drives": str(tmp_path / "config-drives"),
+        "console_logs": str(tmp_path / "consoles"),
+        "default_pool": "default-pool",
+    }
+    (tmp_path / "host.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("ECS_HOST_FILE", str(tmp_path / "host.json"))
+    monkeypatch.setenv("ECS_LIBVIRT_URI", LIBVIRT_URI)
+    libvirt.virEventRegisterDefaultImpl()
+    # The driver's one host lives as long as somebody is connected; it comes with a domain larger than its memory.
+    connection = libvirt.open(LIBVIRT_URI)
+    _clear(connection)
+    yield Hypervisor(tmp_path, connection)
+    _clear(connection)
+    connection.close()
+
+
+def _clear(connection: Any) -> None:
+    for domain in connection.listAllDomains():
+        if domain.isActive():
+            domain.destroy()
+        domain.undefine()
+    for volume in connection.storagePoolLookupByName("default-pool").listAllVolumes():
+        volume.delete()
+
+
+@pytest.fixture
+def cloud(call: Call) -> Call:
+    """The same, with an external network and a VPC of two subnets in place."""
+    call(external_network, **PUBLIC)
+    call(vpc, **VPC)
+    return call

@@ -1,0 +1,304 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module server on libvirt's test driver and a private Northbound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import libvirt
+import pytest
+
+from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_xml, metadata
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.names import Scope
+from ansible_collections.altostratus.ecs.plugins.modules import eip_info, external_network, server, server_info, vpc
+
+SHOP = Scope("local", "shop")
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGr0 ops"
+NICS = [{"subnet": "front"}]
+WEB: dict[str, Any] = {"name": "web", "flavor": "s7n.small.05", "image": "mini", "nics": NICS}
+
+
+@pytest.fixture
+def network(call: Any) -> None:
+    """A VPC with a subnet, and an external network."""
+    outside = {"cidr": "203.0.113.0/24", "gateway": "203.0.113.1", "allocation": "203.0.113.2-203.0.113.9"}
+    call(external_network, name="public", physical_network="public", gateway_chassis=["hv1"], **outside)
+    call(vpc, name="shop", cidr="10.20.0.0/16", snat="public", subnets=[{"name": "front", "cidr": "10.20.1.0/24"}])
+
+
+def ports(ovn: Any) -> list[str]:
+    """Names of the servers' ports."""
+    with ovn.connect() as nb:
+        rows = nb.select("Logical_Switch_Port", [("external_ids", "includes", {"ecs:kind": "port"})], ["external_ids"])
+    return sorted(row["external_ids"]["ecs:name"] for row in rows)
+
+
+def nothing_is_left(hypervisor: Any, ovn: Any) -> bool:
+    """Whether neither domain, volume, port nor config drive exists."""
+    drives = hypervisor.directory / "config-drives"
+    return not (hypervisor.domains or hypervisor.volumes or ports(ovn) or (drives.is_dir() and list(drives.iterdir())))
+
+
+def test_life(call: Any, hypervisor: Any, ovn: Any, network: None) -> None:
+    """Created and started, unchanged, stopped, started, removed; disk and address that were kept come back (spec D10, R10, R12)."""
+    wanted = {
+        **WEB, "data_disks": [{"name": "data", "size": 2, "mount": "/srv"}], "tags": {"tier": "web"}, "key": "ops", "public_keys": [KEY],
+        "user_data": "#!/bin/sh\ntrue", "eip": {"bandwidth": 10},
+    }  # fmt: skip
+    created = call(server, **wanted)
+    told = created["server"]
+    assert created["steps"][-1] == "create server web"
+    assert created["diff"]["after"]["server web"]["image"] == "mini"
+    assert (told["id"], told["hypervisor"], told["status"]) == (SHOP.id("server", "web"), "hv1", "running")
+    assert [(disk["name"], disk["role"], disk["target"], disk["size"]) for disk in told["disks"]] == [
+        ("web-system", "system", "vda", 1), ("web-data", "data", "vdb", 2),
+    ]  # fmt: skip
+    assert told["disks"][1]["mount"] == "/srv"
+    assert (told["address"], told["eip"]) == (told["nics"][0]["address"], "203.0.113.3")
+    drive = hypervisor.directory / "config-drives" / f"{told['id']}.iso"
+    assert drive.stat().st_mode & 0o777 == 0o600
+    assert ports(ovn) == ["web-nic0"]
+
+    again = call(server, **wanted)
+    assert (again["changed"], again["server"]) == (False, told)
+
+    assert call(server, name="web", state="stopped")["server"]["status"] == "stopped"
+    assert not call(server, name="web", state="stopped")["changed"]
+    assert not call(server, **wanted)["changed"], "present leaves a stopped server stopped"
+    assert call(server, name="web", state="running")["server"]["status"] == "running"
+    assert call(server, name="web", state="restarted")["steps"] == ["stop server web", "start server web"]
+
+    gone = call(server, name="web", state="absent")
+    assert gone["server"] is None
+    assert not call(server, name="web", state="absent")["changed"]
+    assert (hypervisor.domains, hypervisor.volumes, ports(ovn)) == ([], ["shop.web-data.qcow2"], [])
+    assert not drive.exists()
+    assert call(eip_info, name="web")["eips"][0]["status"] == "unbound"
+
+    back = call(server, **wanted)
+    assert [back["server"][key] for key in ("id", "eip", "disks")] == [told[key] for key in ("id", "eip", "disks")]
+    call(server, name="web", state="absent", delete_data_disks=True, delete_eip=True)
+    assert nothing_is_left(hypervisor, ovn)
+    assert call(eip_info, name="web")["eips"] == []
+
+
+def test_check_mode(call: Any, hypervisor: Any, ovn: Any, network: None) -> None:
+    """A dry run tells what will be, and makes nothing."""
+    foreseen = call(server, check=True, **WEB)
+    assert nothing_is_left(hypervisor, ovn)
+    made = call(server, **WEB)
+    assert foreseen["steps"] == made["steps"]
+    unknown = {"created"}
+    assert {key: value for key, value in foreseen["server"].items() if key not in unknown} == {
+        key: value for key, value in made["server"].items() if key not in unknown
+    }
+    assert call(server, check=True, name="web", state="stopped")["server"]["status"] == "stopped"
+    assert call(server, check=True, name="web", state="absent")["server"] is None
+    assert hypervisor.domains == ["shop.web"]
+
+
+def test_check_mode_on_nothing(call: Any, hypervisor: Any, ovn: Any) -> None:
+    """What an earlier task would have made is a warning in check mode."""
+    told = call(server, check=True, **{**WEB, "image": "later", "eip": {}})
+    assert told["steps"][-1] == "create server web"
+    assert any("image later" in str(warning) for warning in told["warnings"])
+    assert any("subnet front" in str(warning) for warning in told["warnings"])
+
+
+@pytest.mark.parametrize("kind", ["kvm", "qemu"])
+@pytest.mark.parametrize("offloads", [True, False])
+def test_definition_follows_libvirts_schema(hypervisor: Any, kind: str, offloads: bool) -> None:
+    """What is right for one driver is for all; this one only asks for its own name as the type."""
+    spec = domain_xml.DomainSpec(
+        name="shop.web",
+        uuid=SHOP.id("server", "web"),
+        title="web",
+        metadata=metadata.ServerMetadata("local", "shop", "web", description="text", tags={"a": "b"}),
+        type=kind,
+        vcpus=2,
+        memory=2048,
+        console_log="/var/log/web.log",
+        disks=[
+            domain_xml.system_disk("/pool/a.qcow2", "qcow2", SHOP.id("volume", "web-system")),
+            domain_xml.DiskDevice("/dev/vg/b", "raw", "vdb", "b"),
+            domain_xml.config_drive("/web.iso"),
+        ],
+        nics=[domain_xml.NicDevice(SHOP.id("port", "web-nic0"), "fa:16:3e:00:00:01", 1450)],
+        offloads=offloads,
+    )
+    text = domain_xml.build(spec).replace(f'type="{kind}"', 'type="test"', 1)
+    domain = hypervisor.connection.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    assert domain_xml.parse(domain.XMLDesc()).metadata == spec.metadata
+    assert domain_xml.parse(domain.XMLDesc()).disks == tuple(spec.disks)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ({"flavor": "tiny"}, "ECS_INVALID_INPUT", "s7n.medium.2"),
+        ({"flavor": None}, "ECS_INVALID_INPUT", "flavor"),
+        ({"flavor": "s7n.small.01"}, "ECS_INVALID_INPUT", "image mini needs 256"),
+        ({"flavor": "c7.xlarge.4"}, "ECS_NO_CAPACITY", "needs 16384 MiB, host hv1 has 2048 MiB free"),
+        ({"image": "none"}, "ECS_NOT_FOUND", "there are: mini"),
+        ({"image": None}, "ECS_INVALID_INPUT", "image"),
+        ({"nics": [{"subnet": "nowhere"}]}, "ECS_NOT_FOUND", "subnet nowhere"),
+        ({"nics": [{"subnet": "front", "security_groups": ["none"]}]}, "ECS_NOT_FOUND", "security group none"),
+        ({"eip": {"network": "none"}}, "ECS_NOT_FOUND", "none"),
+        ({"az": "az9"}, "ECS_INVALID_INPUT", "az1"),
+        ({"key": "ops"}, "ECS_INVALID_INPUT", "public_keys"),
+        ({"public_keys": ["rubbish"]}, "ECS_INVALID_INPUT", "public key"),
+        ({"disk_type": "fast"}, "ECS_NOT_FOUND", "pool fast"),
+        ({"data_disks": [{"name": "data", "size": 20000}]}, "ECS_NO_SPACE", "step 5 of 7, volume data: "),
+        ({"data_disks": [{"name": f"d{number}", "size": 1} for number in range(24)]}, "ECS_INVALID_INPUT", "23"),
+        ({"data_disks": [{"name": "a", "size": 1}, {"name": "a", "size": 1}]}, "ECS_INVALID_INPUT", "unique"),
+        ({"tags": {str(number): "" for number in range(11)}}, "ECS_INVALID_INPUT", "at most 10"),
+        ({"user_data": " #!/bin/sh"}, "ECS_INVALID_INPUT", "user_data"),
+        ({"state": "running"}, "ECS_NOT_FOUND", "State present creates it"),
+    ],
+)
+def test_refused_before_anything_is_touched(
+    call: Any, hypervisor: Any, ovn: Any, network: None, options: dict[str, Any], code: str, message: str
+) -> None:
+    """A request that cannot be fulfilled names the reason and the way out; nothing was made."""
+    failed = call(server, fails=True, servers=[WEB | {"name": "good"}, WEB | options])
+    assert failed["error_code"] == code
+    assert message in failed["msg"]
+    assert nothing_is_left(hypervisor, ovn)
+
+
+def test_failure_undoes_everything(call: Any, hypervisor: Any, ovn: Any, network: None) -> None:
+    """What fails late takes back ports, volumes and domains of all servers of the call, and says so."""
+    (hypervisor.directory / "config-drives").write_text("in the way")
+    wanted = [WEB | {"data_disks": [{"name": "data", "size": 1}], "eip": {}}, WEB | {"name": "db"}]
+    failed = call(server, fails=True, servers=wanted)
+    assert "server web (project shop): step 6 of 7, config drive: " in failed["msg"]
+    assert "Undone: 3 volumes, 2 ports, 2 servers." in failed["msg"]
+    assert nothing_is_left(hypervisor, ovn)
+    assert call(eip_info, name="web")["eips"] == []
+
+
+def test_name_in_use(call: Any, hypervisor: Any, ovn: Any, network: None) -> None:
+    """A domain of that name that is not ours is left alone, and nothing stays behind."""
+    hypervisor.connection.defineXML("<domain type='test'><name>shop.web</name><memory>65536</memory><os><type>hvm</type></os></domain>")
+    failed = call(server, fails=True, servers=[WEB | {"name": "db"}, WEB])
+    assert "server web (project shop): step 6 of 7, domain: " in failed["msg"]
+    assert (hypervisor.domains, hypervisor.volumes, ports(ovn)) == (["shop.web"], [], [])
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_killed_run_is_finished_by_the_next(call: Any, hypervisor: Any, ovn: Any, network: None, running: bool) -> None:
+    """A server that a run left in creation, before its start or while it was waited for, becomes whole."""
+    whole = call(server, **WEB)["server"]
+    domain = hypervisor.connection.lookupByName("shop.web")
+    left = replace(metadata.parse(domain.XMLDesc()), creating=True)
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, metadata.build(left), metadata.PREFIX, metadata.NAMESPACE, 3)
+    if not running:
+        domain.destroy()
+        (hypervisor.directory / "config-drives" / f"{whole['id']}.iso").unlink()
+    assert call(server_info)["servers"][0]["status"] == "creating"
+    if not running:
+        assert call(server, fails=True, name="web", state="running")["error_code"] == "ECS_INCOMPLETE"
+    finished = call(server, **WEB)
+    assert finished["changed"]
+    assert finished["server"] | {"created": ""} == whole | {"created": ""}
+    assert not call(server, **WEB)["changed"]
+    call(server, name="web", state="absent")
+    assert nothing_is_left(hypervisor, ovn)
+
+
+def test_killed_run_is_removed_or_resumed_differently(call: Any, hypervisor: Any, ovn: Any, network: None) -> None:
+    """A reservation knows its ports: they go with it, also when the next run wants fewer, or fails."""
+    two = {**WEB, "nics": [*NICS, *NICS]}
+    call(server, **two)
+    domain = hypervisor.connection.lookupByName("shop.web")
+    domain.destroy()
+    told = replace(metadata.parse(domain.XMLDesc()), creating=True)
+    spec = domain_xml.DomainSpec("shop.web", domain.UUIDString(), "web", told, "test", 1, 512, "/tmp/log")
+    hypervisor.connection.defineXML(domain_xml.build(spec))
+
+    failed = call(server, fails=True, **{**two, "image": "none"})
+    assert failed["error_code"] == "ECS_NOT_FOUND"
+    assert ports(ovn) == ["web-nic0", "web-nic1"]
+    resumed = call(server, **WEB)
+    assert "delete port web-nic1" in resumed["steps"]
+    assert ports(ovn) == ["web-nic0"]
+
+    hypervisor.connection.defineXML(domain_xml.build(replace(spec, metadata=replace(told, nics=told.nics[:1]))))
+    call(server, name="web", state="absent")
+    assert nothing_is_left(hypervisor, ovn)
+
+
+def test_power_without_northbound(call: Any, hypervisor: Any, network: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server can be stopped while nobody knows its public address."""
+    call(server, **WEB)
+    monkeypatch.setenv("ECS_OVN_NB", f"unix:{hypervisor.directory}/nothing.sock")
+    stopped = call(server, name="web", state="stopped")
+    assert stopped["server"]["status"] == "stopped"
+    assert "no public addresses" in str(stopped["warnings"])
+
+
+def test_changes(call: Any, hypervisor: Any, network: None) -> None:
+    """What may change converges and shows in the diff; what was not set stays (spec M13)."""
+    call(server, **WEB, tags={"tier": "web"}, description="first")
+    changed = call(server, **WEB, tags={"tier": "db"})
+    assert changed["diff"] == {"before": {"server web": {"tags": {"tier": "web"}}}, "after": {"server web": {"tags": {"tier": "db"}}}}
+    assert changed["server"]["description"] == "first"
+    assert call(server, **WEB, description="second")["server"]["description"] == "second"
+    with_address = call(server, **WEB, eip={})
+    assert with_address["server"]["eip"] == "203.0.113.3"
+    closed = call(server, **{**WEB, "nics": [{"subnet": "front", "security_groups": []}]})
+    assert closed["server"]["nics"][0]["security_groups"] == []
+    assert not call(server, **WEB, tags={"tier": "db"}, description="second", eip={})["changed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"flavor": "s7n.small.1"}, "memory is 512 and cannot become 1024"),
+        ({"user_data": "#!/bin/sh\nfalse"}, "user_data differs"),
+        ({"nics": []}, "nics"),
+        ({"root_disk": 9}, "root_disk is 1"),
+    ],
+)
+def test_what_never_changes(call: Any, hypervisor: Any, network: None, options: dict[str, Any], message: str) -> None:
+    """Another size, user data (spec MD9), interfaces or system disk are refused for a server that exists."""
+    call(server, **WEB)
+    failed = call(server, fails=True, **{**WEB, **options})
+    assert failed["error_code"] == "ECS_IMMUTABLE"
+    assert message in failed["msg"]
+
+
+def test_batch(call: Any, hypervisor: Any, ovn: Any, network: None) -> None:
+    """A count makes numbered servers with addresses that count up (spec M4, N4); the same words remove them."""
+    made = call(server, **{**WEB, "nics": [{"subnet": "front", "address": "10.20.1.50"}]}, count=3)
+    assert [(told["name"], told["address"]) for told in made["servers"]] == [
+        ("web-0001", "10.20.1.50"), ("web-0002", "10.20.1.51"), ("web-0003", "10.20.1.52"),
+    ]  # fmt: skip
+    assert "server" not in made
+    assert len(call(server_info, filters={"status": "running", "vpc": "shop"})["servers"]) == 3
+    assert call(server_info, filters={"status": ["stopped", "faulty"]})["servers"] == []
+    assert [told["name"] for told in call(server_info, name="web-0002")["servers"]] == ["web-0002"]
+    call(server, name="web", count=3, state="absent")
+    assert nothing_is_left(hypervisor, ovn)
+
+
+def test_agent_that_never_comes(call: Any, hypervisor: Any) -> None:
+    """A wait that fails says so and keeps the server, which the next run finishes."""
+    alone = {**WEB, "nics": []}
+    failed = call(server, fails=True, **alone, wait_for="agent", wait_timeout=1)
+    assert failed["error_code"] == "ECS_TIMEOUT"
+    assert "step 7 of 7, wait: the guest agent of web did not answer within 1 s" in failed["msg"]
+    assert call(server_info)["servers"][0]["status"] == "creating"
+    assert call(server, **alone)["server"]["status"] == "running"
+
+
+def test_server_info_without_northbound(call: Any, hypervisor: Any, network: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers are told even when nobody knows their public addresses."""
+    call(server, **WEB)
+    monkeypatch.setenv("ECS_OVN_NB", f"unix:{hypervisor.directory}/nothing.sock")
+    told = call(server_info)
+    assert told["servers"][0]["name"] == "web"
+    assert "no public addresses" in str(told["warnings"])
