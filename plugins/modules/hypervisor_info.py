@@ -1,0 +1,97 @@
+#!/usr/bin/python
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hypervisor_info
+short_description: Read what a hypervisor has and what its servers take
+description:
+  - Returns the capacity of the hypervisor that it runs on, what is allocated, its storage pools and its servers.
+  - Module M(altostratus.ecs.placement) takes the results of all hypervisors.
+author:
+  - altostratus.ecs contributors (@altostratus)
+extends_documentation_fragment:
+  - altostratus.ecs.libvirt
+  - altostratus.ecs.attributes_info
+"""
+
+EXAMPLES = r"""
+- name: What is there
+  altostratus.ecs.hypervisor_info:
+  register: capacity
+"""
+
+RETURN = r"""
+hypervisor:
+  description: The hypervisor.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: The host's name in the inventory that prepared it.
+      type: str
+    region:
+      description: Region.
+      type: str
+    az:
+      description: Availability zone.
+      type: str
+    cpus:
+      description: Number of CPUs.
+      type: int
+    memory:
+      description: MiB.
+      type: int
+    reserved_memory:
+      description: MiB that the host keeps for itself.
+      type: int
+    cpu_overcommit:
+      description: So many vCPUs a CPU.
+      type: float
+    memory_overcommit:
+      description: So many times the memory that is not reserved may be given to servers.
+      type: float
+    vcpus_allocated:
+      description: vCPUs of all domains, stopped ones included.
+      type: int
+    memory_allocated:
+      description: MiB of all domains, stopped ones included.
+      type: int
+    kvm:
+      description: Whether guests run under KVM.
+      type: bool
+    datapath:
+      description: Datapath of Open vSwitch, C(system) or C(netdev).
+      type: str
+    pools:
+      description: Active storage pools with C(name), C(type), C(capacity) and C(available) in GiB.
+      type: list
+      elements: dict
+    servers:
+      description: Servers of all projects with C(id), C(name), C(project), C(vcpus) and C(memory) in MiB.
+      type: list
+      elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.altostratus.ecs.plugins.module_utils import _module
+from ansible_collections.altostratus.ecs.plugins.module_utils._engines.host import read_host
+from ansible_collections.altostratus.ecs.plugins.module_utils._engines.libvirt_client import connect
+from ansible_collections.altostratus.ecs.plugins.module_utils._services import hypervisors
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=dict(_module.LIBVIRT_OPTIONS), supports_check_mode=True)
+
+    def service() -> _module.Result:
+        with connect(module.params["libvirt_uri"], readonly=True) as connection:
+            return _module.Result([], {"hypervisor": hypervisors.represent(connection, read_host())})
+
+    _module.run(module, service)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,421 @@
+#!/usr/bin/python
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: server
+short_description: Create, change, start, stop and remove servers
+description:
+  - Manages the servers (ECS) of the hypervisor that it runs on, one by its own options or many at once by O(servers).
+  - A new server gets its ports in one Northbound transaction, then its volumes and its config drive, and is started. When any of that
+    fails, all that the call has made is undone. When only the wait after it fails, the server is kept, so that its console can be read.
+  - A run that was killed leaves a server in status C(creating); the next run with O(state=present) finishes it, one with O(state=absent)
+    removes what is there.
+  - Only what is set is compared. Tags, description, name of the key pair, security groups, public address and further data disks of an
+    existing server are changed; asking for another flavor, image, zone, system disk or user data is an error.
+  - Use M(altostratus.ecs.placement) to choose the hypervisors of many servers.
+author:
+  - altostratus.ecs contributors (@altostratus)
+extends_documentation_fragment:
+  - altostratus.ecs.scope
+  - altostratus.ecs.libvirt
+  - altostratus.ecs.ovn
+  - altostratus.ecs.attributes
+options:
+  name: &name
+    description:
+      - Name of the server, unique in the project; 1 to 64 letters, digits, V(_), V(.) or V(-). The guest's first host name derives from it.
+      - With O(count) it is the beginning of the names, or a pattern such as V(web[1,3]-prod) for C(web001-prod), C(web002-prod) and so on.
+    type: str
+  count: &count
+    description:
+      - So many servers of the same kind. Their names end in C(-0001), C(-0002) and so on.
+      - Fixed addresses in O(nics) count up from the given one.
+    type: int
+  state:
+    description:
+      - V(present) creates and starts a server that does not exist; one that exists stays running or stopped as it is.
+      - V(running) and V(stopped) start and shut down, V(restarted) does both; the server must exist.
+      - V(absent) removes the server with its ports, system disk, config drive and console log.
+    type: str
+    choices: [present, running, stopped, restarted, absent]
+    default: present
+  flavor: &flavor
+    description:
+      - Size by name, such as V(s7n.medium.2); family and generation, size, GiB of memory a vCPU.
+      - Required for a new server, unless O(vcpus) and O(memory) are given.
+    type: str
+  vcpus: &vcpus
+    description: Number of vCPUs, together with O(memory).
+    type: int
+  memory: &memory
+    description: Memory in MiB, together with O(vcpus).
+    type: int
+  image: &image
+    description: Name of the image in this host's library, of the own project or public. Required for a new server.
+    type: str
+  root_disk: &root_disk
+    description: Size of the system disk in GiB; by default the image's.
+    type: int
+  disk_type: &disk_type
+    description: Storage pool of the system disk; by default the host's default pool.
+    type: str
+  data_disks: &data_disks
+    description:
+      - Data disks, at most 23. Those that a server does not have yet are created and attached; none is ever taken away.
+      - A data volume of that name that was kept when the server was removed is used again, with what is on it.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Name of the disk within the server; the volume's name is C(<server>-<name>).
+        type: str
+        required: true
+      size:
+        description: GiB.
+        type: int
+        required: true
+      type:
+        description: Storage pool; by default the host's default pool.
+        type: str
+      mount:
+        description: Where role P(altostratus.ecs.guest_disks#role) mounts it in the guest.
+        type: str
+      filesystem:
+        description: What role P(altostratus.ecs.guest_disks#role) formats it with in the guest.
+        type: str
+  nics: &nics
+    description: Network interfaces, the primary one first. Their ports are called C(<server>-nic0), C(<server>-nic1) and so on.
+    type: list
+    elements: dict
+    suboptions:
+      subnet:
+        description: Name of the subnet.
+        type: str
+        required: true
+      vpc:
+        description: Name of the VPC; only needed when several VPCs have a subnet of that name.
+        type: str
+      address:
+        description: Fixed IPv4 address; by default the next free one.
+        type: str
+      security_groups:
+        description: Names of the security groups; by default the project's group C(default).
+        type: list
+        elements: str
+      port_security:
+        description: Whether the guest may send from its own MAC and IP address only; by default it may.
+        type: bool
+  key: &key
+    description: Name of the key pair that O(public_keys) begins with.
+    type: str
+  public_keys: &public_keys
+    description: Public keys that may log in, lines as in C(authorized_keys). They are given to a new server only.
+    type: list
+    elements: str
+  user_data: &user_data
+    description:
+      - What cloud-init does at the first boot; a script that begins with V(#!), or a document that begins with V(#cloud-config).
+      - At most 32768 bytes.
+      - It never changes in a server's life.
+    type: str
+  eip: &eip
+    description: Public address for the primary interface. It is called like the server.
+    type: dict
+    suboptions:
+      bandwidth:
+        description: Mbit/s in each direction; without it there is no limit.
+        type: int
+      network:
+        description: External network to take the address from; only needed when there are several.
+        type: str
+  tags: &tags
+    description: At most 10 tags; they replace the ones that are there.
+    type: dict
+  az: &az
+    description: Availability zone. It must be this host's; M(altostratus.ecs.placement) chooses by it.
+    type: str
+  description: &description
+    description: Free text of at most 255 characters.
+    type: str
+  servers:
+    description: Many servers, in the words of the single form. The call's other options hold for all of them.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        <<: *name
+        required: true
+      count: *count
+      state:
+        description: As O(state), which is the default.
+        type: str
+        choices: [present, running, stopped, restarted, absent]
+      flavor: *flavor
+      vcpus: *vcpus
+      memory: *memory
+      image: *image
+      root_disk: *root_disk
+      disk_type: *disk_type
+      data_disks: *data_disks
+      nics: *nics
+      key: *key
+      public_keys: *public_keys
+      user_data: *user_data
+      eip: *eip
+      tags: *tags
+      az: *az
+      description: *description
+  wait_for:
+    description:
+      - How far servers that were created or started must be when the module returns.
+      - V(running) is the process, V(agent) the guest's agent, V(cloud_init) the end of cloud-init's first run; an image with the property
+        C(cloud_init) V(false) is waited for as with V(agent).
+    type: str
+    choices: [none, running, agent, cloud_init]
+    default: running
+  wait_timeout:
+    description: Seconds to wait for all of them together.
+    type: int
+    default: 600
+  stop_timeout:
+    description: Seconds that guests have to shut down, all of them together.
+    type: int
+    default: 120
+  force:
+    description: Power off what did not shut down in time; unsaved data is lost. With O(stop_timeout=0) nobody is asked.
+    type: bool
+    default: false
+  delete_data_disks:
+    description: With O(state=absent), remove the data disks as well. By default they are kept.
+    type: bool
+    default: false
+  delete_eip:
+    description: With O(state=absent), release the public address as well. By default it is kept, unbound.
+    type: bool
+    default: false
+notes:
+  - The host needs C(genisoimage) or C(xorrisofs); role P(altostratus.ecs.hypervisor#role) installs it.
+"""
+
+EXAMPLES = r"""
+- name: A web server with a public address
+  altostratus.ecs.server:
+    project: shop
+    name: web
+    flavor: s7n.medium.2
+    image: debian-13
+    key: ops
+    public_keys: ["{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"]
+    nics: [{subnet: front, security_groups: [web]}]
+    eip: {bandwidth: 50}
+    user_data: "{{ lookup('ansible.builtin.file', 'web.cloud-config') }}"
+    tags: {tier: web}
+
+- name: Many at once, until cloud-init is done
+  altostratus.ecs.server:
+    project: shop
+    servers: "{{ placed.placement[inventory_hostname] }}"
+    wait_for: cloud_init
+
+- name: Shut down, by force after a minute
+  altostratus.ecs.server:
+    project: shop
+    name: web
+    state: stopped
+    stop_timeout: 60
+    force: true
+
+- name: Remove it with everything that it had
+  altostratus.ecs.server:
+    project: shop
+    name: web
+    state: absent
+    delete_data_disks: true
+    delete_eip: true
+"""
+
+RETURN = r"""
+servers:
+  description: The servers after the call; in check mode, as they would be. Absent ones are not in it.
+  returned: success
+  type: list
+  elements: dict
+  contains: &server
+    id:
+      description: The server's id, which is the libvirt domain's UUID.
+      type: str
+    name:
+      description: Name.
+      type: str
+    project:
+      description: Project.
+      type: str
+    region:
+      description: Region.
+      type: str
+    az:
+      description: Availability zone.
+      type: str
+    hypervisor:
+      description: The host that runs it.
+      type: str
+    status:
+      description: One of C(creating), C(running), C(stopping), C(stopped), C(paused), C(faulty).
+      type: str
+    flavor:
+      description: Flavor; null where vCPUs and memory were given.
+      type: str
+    vcpus:
+      description: Number of vCPUs.
+      type: int
+    memory:
+      description: MiB.
+      type: int
+    image:
+      description: Name of the image that it was made from.
+      type: str
+    image_id:
+      description: Id of that image.
+      type: str
+    disks:
+      description:
+        - The disks with C(id), C(name), C(role) (C(system) or C(data)), C(size) in GiB, C(type), C(serial), C(target), and where given
+          C(mount) and C(filesystem).
+        - In the guest a disk is C(/dev/disk/by-id/virtio-<serial>).
+      type: list
+      elements: dict
+    nics:
+      description: The interfaces with C(id), C(name), C(mac), C(address), C(cidr), C(subnet), C(vpc), C(security_groups), C(mtu).
+      type: list
+      elements: dict
+    address:
+      description: Private address of the primary interface.
+      type: str
+    eip:
+      description: Public address.
+      type: str
+    key:
+      description: Name of the key pair.
+      type: str
+    tags:
+      description: Tags.
+      type: dict
+    description:
+      description: Free text.
+      type: str
+    hostname:
+      description: The guest's first host name.
+      type: str
+    created:
+      description: When it was created, in UTC.
+      type: str
+server:
+  description: The server, in the single form without O(count); null when it is absent.
+  returned: success, in the single form
+  type: dict
+  contains: *server
+steps:
+  description: What was done, or would be in check mode.
+  returned: changed
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.altostratus.ecs.plugins.module_utils import _module
+from ansible_collections.altostratus.ecs.plugins.module_utils._engines.host import read_host
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.server_request import requests
+from ansible_collections.altostratus.ecs.plugins.module_utils._services import servers
+
+SERVER: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "count": {"type": "int"},
+    "state": {"type": "str", "choices": ["present", "running", "stopped", "restarted", "absent"], "default": "present"},
+    "flavor": {"type": "str"},
+    "vcpus": {"type": "int"},
+    "memory": {"type": "int"},
+    "image": {"type": "str"},
+    "root_disk": {"type": "int"},
+    "disk_type": {"type": "str"},
+    "data_disks": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "size": {"type": "int", "required": True},
+            "type": {"type": "str"},
+            "mount": {"type": "str"},
+            "filesystem": {"type": "str"},
+        },
+    },
+    "nics": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "subnet": {"type": "str", "required": True},
+            "vpc": {"type": "str"},
+            "address": {"type": "str"},
+            "security_groups": {"type": "list", "elements": "str"},
+            "port_security": {"type": "bool"},
+        },
+    },
+    "key": {"type": "str", "no_log": False},
+    "public_keys": {"type": "list", "elements": "str", "no_log": False},
+    # User data may hold secrets; its whole text is kept out of logs and results.
+    "user_data": {"type": "str", "no_log": True},
+    "eip": {"type": "dict", "options": {"bandwidth": {"type": "int"}, "network": {"type": "str"}}},
+    "tags": {"type": "dict"},
+    "az": {"type": "str"},
+    "description": {"type": "str"},
+}
+CALL: dict[str, Any] = {
+    "wait_for": {"type": "str", "choices": ["none", "running", "agent", "cloud_init"], "default": "running"},
+    "wait_timeout": {"type": "int", "default": 600},
+    "stop_timeout": {"type": "int", "default": 120},
+    "force": {"type": "bool", "default": False},
+    "delete_data_disks": {"type": "bool", "default": False},
+    "delete_eip": {"type": "bool", "default": False},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_module.list_form(SERVER, "servers"),
+            **CALL,
+            **_module.SCOPE_OPTIONS,
+            **_module.LIBVIRT_OPTIONS,
+            **_module.OVN_OPTIONS,
+        },
+        mutually_exclusive=[("name", "servers")],
+        required_one_of=[("name", "servers")],
+        supports_check_mode=True,
+    )
+
+    def service() -> _module.Result:
+        host = read_host()
+        outcome = servers.converge(
+            uri=module.params["libvirt_uri"],
+            northbound=lambda: _module.northbound(module, host),
+            host=host,
+            scope=_module.scope_of(module, host),
+            requests=requests(_module.items(module, SERVER, "servers")),
+            options=servers.Options(**{name: module.params[name] for name in CALL}),
+            check=module.check_mode,
+        )
+        values: dict[str, Any] = {"servers": outcome.servers}
+        if module.params["servers"] is None and module.params["count"] is None:
+            values["server"] = next(iter(outcome.servers), None)
+        return _module.Result(outcome.steps, values, outcome.warnings)
+
+    _module.run(module, service)
+
+
+if __name__ == "__main__":
+    main()
