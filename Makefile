@@ -31,6 +31,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # stamps are named after the content they stand for: another content, another stamp
 digest = $(shell cat $(1) | sha256sum | cut -c1-12)
 PACKAGES := $(BUILD)/packages-$(call digest,tools/packages.txt)
+PEERS := $(BUILD)/peers/made-$(call digest,benchmarks/requirements.txt)
 ENVIRONMENT := $(VENV)/made-$(call digest,requirements.txt requirements-dev.txt requirements-dev.lock.txt)
 
 .PHONY: help
@@ -97,6 +98,15 @@ test-integration: setup ## tests against real libvirt, OVN and QEMU, without hyp
 .PHONY: test-lab
 test-lab: setup ## the molecule scenario: lab, hosts, a cloud, its packets, and all given back
 	@python tools/check.py lab
+
+.PHONY: bench
+bench: setup $(PEERS) ## ours against the bare engines and against peers; one of them: make bench ONLY=inventory
+	@python benchmarks/run.py $(ONLY)
+
+$(PEERS): $(PACKAGES) benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BUILD)/peers
+	$(BUILD)/peers/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt --constraint requirements-dev.lock.txt
+	@touch $@
 
 .PHONY: format
 format: setup ## lay out the Python code and fix what ruff can
