@@ -4,8 +4,8 @@
 """How every benchmark measures: ours, the limit and the peers in turn, in the same run, on the same work; medians and their ratios.
 
 The *limit* is the least that the engines allow: a bare script that makes the same calls. A *peer* is another tool that does the same work.
-*Fixed* is what Ansible costs before a module does anything: a play of as many pings. It is taken off ours before ours is compared with the limit,
-which does not start Ansible, and left in where ours is compared with a peer.
+*Fixed* is what Ansible costs before a module does anything: a play of as many pings. It is taken off ours before that is compared with the
+limit, which does not start Ansible, and left in where ours is compared with a peer.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ IN_LAB = ("ip", "netns", "exec", "ecs-lab")
 PEERS = ROOT / ".build/peers/bin"
 """Programs of the peers' own virtual environment."""
 
-Work = Callable[[], float | None]
-"""Does the work once; returns the seconds it took where it timed itself, otherwise the caller's clock counts."""
+Work = Callable[[], object]
+"""Does the work once; where it returns a float, that is the seconds it took, otherwise the caller's clock counts."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def take_turns(contenders: Mapping[str, Work], repetitions: int = 3, before: Cal
             before(name)
             started = time.perf_counter()
             told = work()
-            turns[name].append(time.perf_counter() - started if told is None else told)
+            elapsed = time.perf_counter() - started
+            turns[name].append(told if isinstance(told, float) else elapsed)
             print(f"    {turn + 1}/{repetitions} {name:14} {turns[name][-1]:9.3f} s", flush=True)
     return Times(turns)
 
@@ -191,11 +192,17 @@ def prepared_lab() -> None:
         run("ansible-playbook", "playbooks/lab_destroy.yml")
     run("ansible-playbook", "playbooks/lab.yml", "-e", packages)
     run(*IN_LAB, "ansible-playbook", "-i", LAB / "inventory.yml", "playbooks/site.yml")
+    copy = {"src": f"{ROOT}/benchmarks/bare/", "dest": f"{ON_HOST}/", "mode": "0755"}
+    Play("bare scripts", [{"ansible.builtin.copy": copy}], hosts="hypervisors", lab=True)()
+
+
+ON_HOST = Path("/var/tmp/altostratus-bench")
+"""Where a host of the lab has the scripts of ``bare``."""
 
 
 def on_host(host: str, script: str, *arguments: str) -> float:
-    """Run a Python script on a host of the lab; it prints the seconds that its work took as its last line."""
-    return float(run(LAB / "bin/ssh", host, "python3", "-", *arguments, stdin=script).splitlines()[-1])
+    """Run a script of ``bare`` on a host of the lab; it prints, last, the seconds that its work took."""
+    return float(run(LAB / "bin/ssh", host, "python3", ON_HOST / script, *arguments).splitlines()[-1])
 
 
 # --- the table -----------------------------------------------------------------------------------------------------------------------
