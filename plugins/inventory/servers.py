@@ -74,11 +74,17 @@ options:
     default: root
   filters:
     description:
-      - Only servers that have all these values, by the names of a server's fields, such as V(project) or V(status); a list means any of its
-        values.
-      - V(tags) takes a dictionary, all of which must match; V(subnet), V(vpc) and V(security_group) match any interface.
+      - Only servers that have all these values, by the names of a server's fields, such as V(project) or V(status); a list, or a text with
+        commas, means any of its values.
+      - V(subnet), V(vpc), V(vpc_id) and V(security_group) match any interface. V(tags) takes a dictionary, or a list of C(key) and
+        C(key=value); all of them must match.
+      - A part of the value is enough for V(name), V(flavor) and V(address). The filters are those of
+        O(altostratus.ecs.server_info#module:filters), which tells more of them.
     type: dict
     default: {}
+  search:
+    description: As O(altostratus.ecs.server_info#module:search), only servers whose id, flavor, EIP or private address is this.
+    type: str
   qualified_names:
     description: Call every host C(<project>.<name>).
     type: bool
@@ -236,7 +242,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return {"servers": found.servers, "warnings": failures}
 
     def _populate(self, data: Mapping[str, Any]) -> None:
-        options = Options(**{name: self.get_option(name) for name in ("connection", "user", "qualified_names", "filters")})
+        options = Options(**{name: self.get_option(name) for name in ("connection", "user", "qualified_names", "filters", "search")})
         taken = {name: host.vars.get("ecs_id") for name, host in self.inventory.hosts.items()}
         built = build(data["servers"], options, taken)
         for warning in [*data["warnings"], *built.warnings]:

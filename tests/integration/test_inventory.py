@@ -167,6 +167,20 @@ def test_constructed_options_work_on_the_servers_fields(site):
     assert sorted(listed["login_debian"]["hosts"]) == ["db", "web"]
 
 
+def test_search_and_filters_leave_servers_out(two_tier):
+    """The rules are server_info's (spec V5 to V11)."""
+    hypervisors = {name: f"test://{two_tier.directory}/{name}.xml" for name in ("hv1", "hv2", "hv3")}
+
+    def hosts(**options):
+        two_tier.configure(hypervisors=hypervisors, **options)
+        return sorted(two_tier.variables())
+
+    assert hosts(search="10.20.1.10") == ["web"]
+    assert hosts(filters={"name": "d", "status": "running|stopped"}) == ["bank.db", "shop.db"]
+    assert hosts(filters={"domain": "bank.db"}) == ["db"]
+    assert hosts(filters={"tags": ["tier=db"]}) == ["db"]
+
+
 def test_hypervisors_can_be_a_group_of_another_source(site):
     uri = site.hypervisor("one", domain("web"))
     hosts = site.directory / "hosts.yml"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -302,3 +303,47 @@ def test_server_info_without_northbound(call: Any, hypervisor: Any, network: Non
     told = call(server_info)
     assert told["servers"][0]["name"] == "web"
     assert "no public addresses" in str(told["warnings"])
+
+
+def test_search(call: Any, hypervisor: Any, network: None) -> None:
+    """Filters, bare values and a query over what exists (spec V5 to V11)."""
+    call(server, servers=[WEB | {"eip": {}, "tags": {"tier": "web"}}, WEB | {"name": "db", "flavor": "s7n.small.1"}])
+
+    def names(**wanted: Any) -> list[str]:
+        return [told["name"] for told in call(server_info, **wanted)["servers"]]
+
+    web = call(server_info, name="web")["servers"][0]
+    assert names(search=f"{web['eip']},s7n.small.1") == ["db", "web"]
+    assert names(search=web["id"]) == names(search=web["address"]) == ["web"]
+    assert names(filters={"name": "w", "tags": ["tier=web"]}) == ["web"]
+    assert names(filters={"vpc_id": SHOP.id("vpc", "shop")}) == ["db", "web"]
+    asked = call(server_info, filters={"status": "running"}, query="[?memory > `600`].{name: name, memory: memory}")
+    assert asked["result"] == [{"name": "db", "memory": 1024}]
+    assert len(asked["servers"]) == 2
+    assert call(server_info, query="length(@)")["result"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ({"filters": {"address": "8.8.8.8"}}, "ECS_INVALID_INPUT", "filters.address: '8.8.8.8' is not a private address"),
+        ({"filters": {"colour": "red"}}, "ECS_INVALID_INPUT", "Use one of"),
+        ({"search": "web"}, "ECS_INVALID_INPUT", "search: 'web' is no complete id"),
+        ({"query": "[?"}, "ECS_INVALID_INPUT", "query: '[?' is not a JMESPath expression"),
+        ({"query": "sum(@)"}, "ECS_INVALID_INPUT", "query: 'sum(@)'"),
+    ],
+)
+def test_search_refused(call: Any, hypervisor: Any, network: None, options: dict[str, Any], code: str, message: str) -> None:
+    """What cannot be meant is refused, whether there are servers or not."""
+    call(server, **WEB)
+    failed = call(server_info, fails=True, **options)
+    assert (failed["error_code"], message in failed["msg"]) == (code, True)
+
+
+def test_query_without_its_library(call: Any, hypervisor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that lacks jmespath says what to install; filters work without it."""
+    monkeypatch.setitem(sys.modules, "jmespath", None)
+    failed = call(server_info, fails=True, query="[]")
+    assert failed["error_code"] == "ECS_JMESPATH"
+    assert "python3-jmespath" in failed["msg"]
+    assert call(server_info, filters={"name": "web"})["servers"] == []

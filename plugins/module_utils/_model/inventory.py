@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .servers import matches
+from .search import parse, select
 
 RESERVED = frozenset({"all", "ungrouped", "localhost", "127.0.0.1"})
 """Names with a meaning of their own to Ansible: a server must not take the controller's place."""
@@ -25,13 +25,14 @@ class Options:
     :param connection: ``auto`` (ssh to an EIP, else through the agent), ``ssh``, ``guest_agent`` or ``none``.
     :param user: login for ssh.
     :param qualified_names: name every host ``<project>.<name>``.
-    :param filters: see :func:`matches`.
+    :param filters: see :func:`parse`, as for *search*.
     """
 
     connection: str = "auto"
     user: str = "root"
     qualified_names: bool = False
     filters: Mapping[str, Any] = field(default_factory=dict)
+    search: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ def build(servers: Iterable[Mapping[str, Any]], options: Options, taken: Mapping
 
     :param servers: server dictionaries, each with ``domain`` and ``libvirt_uri`` besides.
     :param taken: hosts that the inventory has already, each with its ``ecs_id``, if any.
-    :raises InvalidInput: when a filter is unknown.
+    :raises InvalidInput: when a filter is unknown or wrong.
     """
     unique, warnings = _once(servers)
-    kept = [server for server in unique if matches(server, options.filters)]
+    kept = select(unique, parse(options.filters, options.search, more=("domain", "libvirt_uri")))
     names, clashes = host_names(kept, taken, options.qualified_names)
     if clashes:
         warnings.append(f"names that are not unique or taken, shown with their project: {', '.join(clashes)}")

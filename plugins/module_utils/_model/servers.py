@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import domain_xml, metadata
-from .errors import EcsError, InvalidInput
+from .errors import EcsError
 from .names import Scope, disk_serial
 from .plan import changes
 from .server_request import DataDisk, ServerRequest
@@ -182,27 +182,3 @@ def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metad
     )
     new = replace(told, disks=disks, **{name: value for name, value in after.items() if name != "disks"})
     return new, before, after
-
-
-def matches(told: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
-    """Whether a represented server has all the values that the filters name (spec V9, V10): properties and, values of one or."""
-    for name, wanted in filters.items():
-        if name == "tags":
-            if any(told["tags"].get(key) != str(value) for key, value in wanted.items()):
-                return False
-            continue
-        values = {str(value) for value in (wanted if isinstance(wanted, (list, tuple)) else [wanted])}
-        if name in ("subnet", "vpc"):
-            have = {nic[name] for nic in told["nics"]}
-        elif name == "security_group":
-            have = {group for nic in told["nics"] for group in nic["security_groups"]}
-        elif name in told and not isinstance(told[name], (list, dict)):
-            have = {str(told[name])}
-        else:
-            keys = sorted(
-                ["subnet", "vpc", "security_group", "tags", *(key for key, value in told.items() if not isinstance(value, (list, dict)))]
-            )
-            raise InvalidInput("filters", name, "is not a property of a server", f"Use one of {', '.join(keys)}")
-        if not have & values:
-            return False
-    return True
