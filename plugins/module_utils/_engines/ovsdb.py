@@ -23,10 +23,9 @@ from .._model.errors import EcsError, InvalidInput
 
 DATABASE = "OVN_Northbound"
 TIMEOUT = 30.0
-# The server probes idle connections and drops those that do not answer, which nobody does while a guest boots.
 IDLE_LIMIT = 1.0
-# ovsdb-server probes a connection that was idle for 5 s, and drops it when nobody answers, as nobody does between two calls.
-_IDLE = 4.0
+"""Seconds after which a connection is made anew: the server probes an idle one and drops it when nobody answers, as nobody
+does between two calls, e.g. while a guest boots."""
 _CHUNK = 1 << 20
 
 Operation = dict[str, Any]
@@ -167,12 +166,6 @@ class _Channel:
         self._stream = stream
         self._input = b""
         self._serial = 0
-        self._used = time.monotonic()
-
-    @property
-    def stale(self) -> bool:
-        """Whether the server may have given the connection up."""
-        return time.monotonic() - self._used > _IDLE
 
     def close(self) -> None:
         self._stream.close()
@@ -187,7 +180,6 @@ class _Channel:
             if message.get("method") == "echo":
                 self._send({"result": message["params"], "error": None, "id": message["id"]}, deadline)
             elif message.get("id") == self._serial:
-                self._used = time.monotonic()
                 if message.get("error") is not None:
                     raise EcsError(f"OVN database at {self.remote}: {message['error']}", "ECS_OVN")
                 return message["result"]
@@ -301,9 +293,6 @@ class Northbound:
         return results
 
     def _call(self, method: str, params: Sequence[Any]) -> Any:
-        if self._channel and self._channel.stale:
-            self._channel.close()
-            self._channel = None
         if time.monotonic() - self._used > IDLE_LIMIT:
             self._close()
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import addresses, image_formats, placement, rules, server_request
 from .errors import EcsError, InvalidInput, NotFound
-from .names import check_name
+from .names import check_name, check_unique
 
 Items = Sequence[Mapping[str, Any]]
 
@@ -33,12 +33,8 @@ class Cloud:
 
 
 def _unique(option: str, items: Items) -> None:
-    seen: set[str] = set()
-    for item in items:
-        name = check_name(f"{option}.name", item.get("name") or "")
-        if name in seen:
-            raise InvalidInput(f"{option}.name", name, "stands there twice", "Names are unique in a project")
-        seen.add(name)
+    names = [check_name(f"{option}.name", item.get("name") or "") for item in items]
+    check_unique(f"{option}.name", names, "stands there twice")
 
 
 def _refer(option: str, name: str, known: Iterable[str], kind: str, hint: str) -> None:

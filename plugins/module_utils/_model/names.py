@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .errors import InvalidInput
@@ -63,6 +63,15 @@ def check_name(option: str, value: str) -> str:
     if not _NAME.fullmatch(value or ""):
         raise InvalidInput(option, value, "is not a valid name", "Use 1 to 64 letters, digits, _ . or -")
     return value
+
+
+def check_unique(option: str, names: Iterable[str], problem: str = "is listed twice") -> None:
+    """Refuse a name that stands twice in what a user wrote."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InvalidInput(option, name, problem, "Names are unique; merge the two entries, or rename one")
+        seen.add(name)
 
 
 def batch_names(name: str, count: int | None) -> Iterator[str]:

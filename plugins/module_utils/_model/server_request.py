@@ -14,7 +14,7 @@ from typing import Any
 from . import cloud_init, flavors
 from .domain_xml import DATA_DISKS
 from .errors import InvalidInput
-from .names import batch_names, check_name
+from .names import batch_names, check_name, check_unique
 
 TAGS = 10
 """Tags of one server (spec M13)."""
@@ -123,28 +123,29 @@ def _counted(nic: Mapping[str, Any], number: int) -> dict[str, Any]:
         raise InvalidInput("nics.address", nic["address"], "is not an IP address") from error
 
 
-def expand(servers: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def expand(servers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Every single server of a list whose items may carry a count (spec M4, M5).
 
     An interface's address counts up from the given one (spec N4); all else passes untouched.
 
     :raises InvalidInput: when a name is invalid or stands there twice.
     """
-    seen: set[str] = set()
-    for item in servers:
-        if not item.get("name"):
-            raise InvalidInput("servers", dict(item), "has no name", "Give every server a name")
-        count = None if item.get("count") is None else int(item["count"])
-        if count is not None and count < 1:
-            raise InvalidInput("count", count, "is too small", "Give at least 1")
-        for number, name in enumerate(batch_names(item["name"], count)):
-            if name in seen:
-                raise InvalidInput("name", name, "stands there twice", "Names are unique in a project")
-            seen.add(name)
-            server = {**{key: value for key, value in item.items() if key != "count"}, "name": name}
-            if item.get("nics"):
-                server["nics"] = [_counted(nic, number) for nic in item["nics"]]
-            yield server
+    expanded = [server for item in servers for server in _batch(item)]
+    check_unique("name", (server["name"] for server in expanded), "stands there twice")
+    return expanded
+
+
+def _batch(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if not item.get("name"):
+        raise InvalidInput("servers", dict(item), "has no name", "Give every server a name")
+    count = None if item.get("count") is None else int(item["count"])
+    if count is not None and count < 1:
+        raise InvalidInput("count", count, "is too small", "Give at least 1")
+    for number, name in enumerate(batch_names(item["name"], count)):
+        server = {**{key: value for key, value in item.items() if key != "count"}, "name": name}
+        if item.get("nics"):
+            server["nics"] = [_counted(nic, number) for nic in item["nics"]]
+        yield server
 
 
 def requests(items: Iterable[Mapping[str, Any]]) -> list[ServerRequest]:

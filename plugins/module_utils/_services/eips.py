@@ -13,9 +13,9 @@ from .._engines.ovsdb import Northbound
 from .._model import addresses
 from .._model import northbound as model
 from .._model.errors import EcsError, InvalidInput, NotFound
-from .._model.names import Scope, check_name
+from .._model.names import Scope, check_name, check_unique
 from .._model.northbound import Eip, ExternalNetwork
-from .northbound import Draft, apply, check_unique, external_pool, list_networks, network_id, owned, read_networks
+from .northbound import Draft, apply, external_pool, list_networks, network_id, owned, read_networks
 
 BANDWIDTH_RANGE = (1, 300)
 

@@ -14,9 +14,9 @@ from .._engines.ovsdb import Northbound
 from .._model import addresses
 from .._model import northbound as model
 from .._model.errors import EcsError, InvalidInput
-from .._model.names import check_name
+from .._model.names import check_name, check_unique
 from .._model.northbound import ExternalNetwork
-from .northbound import Draft, apply, check_unique, network_id, read_networks
+from .northbound import Draft, apply, network_id, read_networks
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from .._engines import ovsdb
 from .._engines.ovsdb import Northbound, Operation
 from .._model import addresses
 from .._model import northbound as model
-from .._model.errors import EcsError, InvalidInput
+from .._model.errors import EcsError
 from .._model.names import Scope
 from .._model.northbound import ExternalNetwork, Key, Row
 from .._model.plan import Step
@@ -198,15 +198,6 @@ def apply(
                 raise
             time.sleep(random.uniform(0, 0.02 * (attempt + 1)))  # noqa: S311
     raise AssertionError("unreachable")
-
-
-def check_unique(option: str, names: Iterable[str]) -> None:
-    """Refuse a name that a call lists twice."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise InvalidInput(option, name, "is listed twice", "Names are unique; merge the two entries")
-        seen.add(name)
 
 
 def shorten(names: Iterable[str], most: int = 5) -> str:

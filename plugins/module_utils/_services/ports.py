@@ -17,13 +17,13 @@ from .._engines.ovsdb import Condition, Northbound
 from .._model import addresses
 from .._model import northbound as model
 from .._model.errors import EcsError, InvalidInput, NotFound
-from .._model.names import Scope, check_name, mac_address
+from .._model.names import Scope, check_name, check_unique, mac_address
 from .._model.northbound import Port, Subnet
 from .._model.plan import Step
 from .._model.rules import DEFAULT_GROUP
 from . import security_groups
 from .eips import EipPlanner, EipRequest, EipWish, Target
-from .northbound import Draft, apply, check_unique, owned
+from .northbound import Draft, apply, owned
 
 __all__ = [
     "EipRequest",

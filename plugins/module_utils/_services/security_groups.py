@@ -14,10 +14,10 @@ from .._engines.ovsdb import Northbound
 from .._model import northbound as model
 from .._model import rules as rules_model
 from .._model.errors import EcsError, InvalidInput, NotFound
-from .._model.names import Scope, check_name
+from .._model.names import Scope, check_name, check_unique
 from .._model.northbound import SecurityGroup
 from .._model.rules import DEFAULT_GROUP, Rule
-from .northbound import Draft, apply, check_unique, owned, shorten
+from .northbound import Draft, apply, owned, shorten
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from .._engines.ovsdb import Northbound
 from .._model import addresses
 from .._model import northbound as model
 from .._model.errors import EcsError, InvalidInput, NotFound
-from .._model.names import Scope, check_name
+from .._model.names import Scope, check_name, check_unique
 from .._model.northbound import Attachment, ExternalNetwork, Subnet, Vpc
 from . import security_groups
-from .northbound import Draft, apply, check_unique, external_pool, list_networks, network_id, owned, read_networks, shorten
+from .northbound import Draft, apply, external_pool, list_networks, network_id, owned, read_networks, shorten
 
 # RFC 791 and RFC 8200 of what any guest copes with; the upper end is the largest jumbo frame of common hardware.
 MTU_RANGE = (576, 9216)
