@@ -12,8 +12,9 @@ description:
   - Manages the servers (ECS) of the hypervisor that it runs on, one by its own options or many at once by O(servers).
   - A new server gets its ports in one Northbound transaction, then its volumes and its config drive, and is started. When any of that
     fails, all that the call has made is undone. When only the wait after it fails, the server is kept, so that its console can be read.
-  - A run that was killed leaves a server in status C(creating); the next run with O(state=present) finishes it, one with O(state=absent)
-    removes what is there.
+  - A run that was killed leaves a server in status C(creating) or C(deleting); the next run with O(state=present) makes it whole, one
+    with O(state=absent) removes what is there. One that was killed while the server was off leaves it to the next run to start it.
+  - Two runs never act on the same server at once; the second waits for the first, for O(wait_timeout) at most.
   - Only what is set is compared. Tags, description, name of the key pair, security groups, public address and further data disks of an
     existing server are changed; asking for another flavor, image, zone, system disk or user data is an error.
   - Use M(altostratus.ecs.placement) to choose the hypervisors of many servers.
@@ -38,7 +39,8 @@ options:
   state:
     description:
       - V(present) creates and starts a server that does not exist; one that exists stays running or stopped as it is.
-      - V(running) and V(stopped) start and shut down, V(restarted) does both; the server must exist.
+      - V(running) and V(stopped) start and shut down, V(restarted) does both; the server must exist. V(running) wakes one that is paused.
+      - Servers that run come back when their host starts, those that were stopped stay off.
       - V(absent) removes the server with its ports, system disk, config drive and console log.
     type: str
     choices: [present, running, stopped, restarted, absent]
@@ -141,6 +143,11 @@ options:
   description: &description
     description: Free text of at most 255 characters.
     type: str
+  deletion_protection: &deletion_protection
+    description:
+      - Whether O(state=absent) is refused, and scheduled deletion passes the server by. A new server is not protected.
+      - It is lifted by V(false), which may stand in the same call as O(state=absent).
+    type: bool
   servers:
     description: Many servers, in the words of the single form. The call's other options hold for all of them.
     type: list
@@ -169,6 +176,7 @@ options:
       tags: *tags
       az: *az
       description: *description
+      deletion_protection: *deletion_protection
   wait_for:
     description:
       - How far servers that were created or started must be when the module returns.
@@ -178,11 +186,13 @@ options:
     choices: [none, running, agent, cloud_init]
     default: running
   wait_timeout:
-    description: Seconds to wait for all of them together.
+    description: Seconds to wait for all of them together; and before that, for other runs that are at the same servers.
     type: int
     default: 600
   stop_timeout:
-    description: Seconds that guests have to shut down, all of them together.
+    description:
+      - Seconds that guests have to shut down, all of them together.
+      - Their agents are asked first, by ACPI those without one, and by ACPI those that still run after half of the time.
     type: int
     default: 120
   force:
@@ -264,7 +274,9 @@ servers:
       description: The host that runs it.
       type: str
     status:
-      description: One of C(creating), C(running), C(stopping), C(stopped), C(paused), C(faulty).
+      description:
+        - One of C(creating), C(running), C(stopped), C(starting), C(stopping), C(restarting), C(deleting), C(paused), C(faulty).
+        - What is between two states for more than half an hour is C(faulty).
       type: str
     flavor:
       description: Flavor; null where vCPUs and memory were given.
@@ -307,6 +319,9 @@ servers:
     description:
       description: Free text.
       type: str
+    deletion_protection:
+      description: Whether it is protected from deletion.
+      type: bool
     hostname:
       description: The guest's first host name.
       type: str
@@ -373,6 +388,7 @@ SERVER: dict[str, Any] = {
     "tags": {"type": "dict"},
     "az": {"type": "str"},
     "description": {"type": "str"},
+    "deletion_protection": {"type": "bool"},
 }
 CALL: dict[str, Any] = {
     "wait_for": {"type": "str", "choices": ["none", "running", "agent", "cloud_init"], "default": "running"},

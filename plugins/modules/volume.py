@@ -70,7 +70,7 @@ options:
     type: bool
     default: false
   detach_timeout:
-    description: Seconds that a guest has to let a disk go.
+    description: Seconds that a guest has to let a disk go; and before that, other runs to be done with the server.
     type: int
     default: 30
 """

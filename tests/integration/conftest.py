@@ -222,6 +222,7 @@ def hypervisor(ovn: Ovn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         "image_library": str(library),
         "config_drives": str(tmp_path / "config-drives"),
         "console_logs": str(tmp_path / "consoles"),
+        "locks": str(tmp_path / "locks"),
         "default_pool": "default-pool",
     }
     (tmp_path / "host.json").write_text(json.dumps(settings))

@@ -58,16 +58,19 @@ def agent(tmp_path_factory):
     process.wait()
 
 
+def send(domain, text, timeout, flags):
+    """libvirt's part."""
+    import libvirt
+
+    answer = domain.send(text)
+    if "error" in json.loads(answer):
+        raise libvirt.libvirtError(json.loads(answer)["error"]["desc"])
+    return answer
+
+
 @pytest.fixture
 def domain(agent, monkeypatch):
-    import libvirt
     import libvirt_qemu
-
-    def send(domain, text, timeout, flags):
-        answer = domain.send(text)
-        if "error" in json.loads(answer):
-            raise libvirt.libvirtError(json.loads(answer)["error"]["desc"])
-        return answer
 
     monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", send)
     found = Domain(str(agent))
@@ -135,6 +138,30 @@ def test_failures_name_the_domain_and_the_way_out(domain, call, message):
         call(domain)
     assert "shop.db" in str(caught.value)
     assert caught.value.code == "ECS_AGENT"
+
+
+def test_who_is_not_asked_to_shut_down(monkeypatch, tmp_path):
+    """An agent that refuses, and a domain without one, are left to ACPI (spec R10)."""
+    import libvirt
+    import libvirt_qemu
+
+    path = tmp_path / "socket"
+    command = ["qemu-ga", "-m", "unix-listen", "-p", path, "-t", tmp_path, "-f", tmp_path / "pid", "-b", "guest-shutdown"]
+    process = subprocess.Popen(command)
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", send)
+    found = Domain(str(path))
+    try:
+        guest_agent.ping(found)
+        assert guest_agent.shut_down(found) is False
+    finally:
+        found.close()
+        process.terminate()
+        process.wait()
+    monkeypatch.undo()
+    assert guest_agent.shut_down(libvirt.open("test:///default").lookupByName("test")) is False
 
 
 def test_a_domain_without_an_agent_says_what_to_do():

@@ -99,12 +99,18 @@ def command(domain: Any, name: str, arguments: Mapping[str, Any] | None = None, 
     return json.loads(answer)["return"]
 
 
+def _silent(error: Any) -> bool:
+    import libvirt
+
+    codes = (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED, libvirt.VIR_ERR_OPERATION_TIMEOUT)
+    return bool(error.get_error_code() in codes)
+
+
 def _failure(domain: Any, name: str, error: Any) -> EcsError:
     import libvirt
 
     about = f"guest agent of {domain.name()}: {name}"
-    silent = (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED, libvirt.VIR_ERR_OPERATION_TIMEOUT)
-    if error.get_error_code() in silent:
+    if _silent(error):
         return EcsError(f"{about} got no answer ({error})", "ECS_AGENT", _INSTALL)
     if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
         return EcsError(f"{about} is impossible ({error})", "ECS_AGENT", "Start the server first")
@@ -120,6 +126,23 @@ def ping(domain: Any, timeout: int = 5) -> None:
     :raises EcsError: ECS_AGENT when it does not.
     """
     command(domain, "guest-ping", timeout=timeout)
+
+
+def shut_down(domain: Any) -> bool:
+    """Ask the guest to shut down; False when its agent is not there or refuses.
+
+    libvirt's own call waits up to a minute for the guest's end, and the daemon serves a client only a few calls at once.
+    """
+    try:
+        ping(domain, timeout=1)
+    except EcsError:
+        return False
+    try:
+        command(domain, "guest-shutdown", {"mode": "powerdown"}, timeout=1)
+    except EcsError as error:
+        # The agent sends no answer to what it carries out: silence is a yes.
+        return _silent(error.__cause__)
+    return True
 
 
 def run(domain: Any, argv: Sequence[str], stdin: bytes = b"", timeout: float | None = 60, spool: bool = False) -> tuple[int, bytes, bytes]:

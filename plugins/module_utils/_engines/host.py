@@ -25,6 +25,7 @@ class Host:
     :param kvm: whether a guest was seen to run under KVM.
     :param config_drives: directory of the servers' config drives.
     :param console_logs: directory of the servers' console logs.
+    :param locks: directory of lock files, which a reboot may empty.
     :param reserved_memory: MiB kept for the host itself.
     """
 
@@ -41,6 +42,7 @@ class Host:
     image_library: str = "/var/lib/altostratus/images"
     config_drives: str = "/var/lib/altostratus/config-drives"
     console_logs: str = "/var/log/altostratus"
+    locks: str = "/run/altostratus"
     default_pool: str = "standard"
     cpu_overcommit: float = 4.0
     memory_overcommit: float = 1.0

@@ -103,8 +103,8 @@ def define(connection: Any, xml: str) -> Any:
     return connection.defineXML(xml)
 
 
-def set_metadata(domain: Any, xml: str, prefix: str, namespace: str, active: bool) -> None:
-    """Replace the domain's element of *namespace*, in its definition and in the running domain."""
+def set_metadata(domain: Any, xml: str | None, prefix: str, namespace: str, active: bool) -> None:
+    """Replace the domain's element of *namespace*, in its definition and in the running domain; None removes it."""
     libvirt = _bindings()
     flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if active else 0)
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, prefix, namespace, flags)
@@ -127,6 +127,19 @@ def detach(domain: Any, xml: str, active: bool) -> None:
     """Take a device out of the domain's definition, and out of the running domain."""
     libvirt = _bindings()
     domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if active else 0))
+
+
+def press_power_button(domain: Any) -> None:
+    """Ask the guest to shut down by ACPI; fine when it is off."""
+    libvirt = _bindings()
+    try:
+        if domain.connect().getType() == "QEMU":
+            domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+        else:
+            domain.shutdown()  # other drivers have one way only
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+            raise
 
 
 def power_off(domain: Any) -> None:

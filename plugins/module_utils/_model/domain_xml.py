@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from . import metadata
 from .errors import EcsError
+from .metadata import Task
 from .names import disk_serial, tap_name
 
 INTEGRATION_BRIDGE = "br-int"
@@ -93,6 +94,7 @@ class DomainFacts:
     disks: tuple[DiskDevice, ...]
     nvram: bool
     metadata: metadata.ServerMetadata | None
+    task: Task | None
 
 
 def system_disk(path: str, format: str, volume_id: str) -> DiskDevice:
@@ -247,4 +249,5 @@ def parse(text: str) -> DomainFacts:
         disks=tuple(_parse_disk(node) for node in root.iterfind("devices/disk")),
         nvram=root.find("os/nvram") is not None,
         metadata=metadata.parse(root),
+        task=metadata.parse_task(root),
     )

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 
 NAMESPACE = "urn:altostratus:ecs:1"
 PREFIX = "ecs"
+TASK_NAMESPACE = "urn:altostratus:ecs:task:1"
+TASK_PREFIX = "ecs-task"
+"""An element of its own, since it changes while others change the server's."""
 _TAG = f"{{{NAMESPACE}}}"
 ET.register_namespace(PREFIX, NAMESPACE)
 
@@ -63,6 +66,7 @@ class ServerMetadata:
     :param created: UTC, ``2026-01-31T12:00:00Z``.
     :param cloud_init: whether the image runs cloud-init, so that there is something to wait for.
     :param creating: not finished yet; the next run completes it.
+    :param deletion_protection: state absent is refused.
     """
 
     region: str
@@ -80,9 +84,24 @@ class ServerMetadata:
     created: str = ""
     cloud_init: bool = True
     creating: bool = False
+    deletion_protection: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     nics: tuple[Nic, ...] = ()
     disks: tuple[Disk, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run is doing to a server (spec appendix A); a run that is killed leaves it behind.
+
+    :param name: the status meanwhile, such as ``stopping``.
+    :param since: UTC, as ``created``.
+    :param running: whether the server shall run when it is done.
+    """
+
+    name: str
+    since: str
+    running: bool = False
 
 
 _TEXTS = ("region", "project", "name", "az", "flavor", "image", "image_id", "key", "hostname", "user_data", "created")
@@ -104,6 +123,8 @@ def element(metadata: ServerMetadata, tag: str = _TAG) -> ET.Element:
     root.set("cloud_init", "yes" if metadata.cloud_init else "no")
     if metadata.creating:
         root.set("creating", "yes")
+    if metadata.deletion_protection:
+        root.set("deletion_protection", "yes")
     if metadata.description:
         _child(root, tag + "description", {}).text = metadata.description
     for key, value in metadata.tags.items():
@@ -136,6 +157,7 @@ def parse(source: str | ET.Element) -> ServerMetadata | None:
         generation=int(root.get("generation", "1")),
         cloud_init=root.get("cloud_init") != "no",
         creating=root.get("creating") == "yes",
+        deletion_protection=root.get("deletion_protection") == "yes",
         tags={tag.get("key", ""): tag.text or "" for tag in root.findall(_TAG + "tag")},
         nics=tuple(
             Nic(
@@ -150,3 +172,15 @@ def parse(source: str | ET.Element) -> ServerMetadata | None:
             for node in root.findall(_TAG + "disk")
         ),
     )
+
+
+def build_task(task: Task) -> str:
+    """The task as ``virDomainSetMetadata`` takes it."""
+    node = ET.Element("task", name=task.name, since=task.since, running="yes" if task.running else "no")
+    return ET.tostring(node, encoding="unicode")
+
+
+def parse_task(tree: ET.Element) -> Task | None:
+    """Read the task from a domain's XML; None where no run is at the server."""
+    node = tree.find(f"metadata/{{{TASK_NAMESPACE}}}task")
+    return None if node is None else Task(node.get("name", ""), node.get("since", ""), node.get("running") == "yes")

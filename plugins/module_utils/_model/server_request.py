@@ -77,6 +77,7 @@ class ServerRequest:
     tags: Mapping[str, str] | None = None
     az: str | None = None
     description: str | None = None
+    deletion_protection: bool | None = None
 
 
 def _data_disks(items: Iterable[Mapping[str, Any]]) -> tuple[DataDisk, ...]:
@@ -176,4 +177,5 @@ def _request(item: Mapping[str, Any]) -> ServerRequest:
         tags=None if tags is None else {str(key): str(value) for key, value in tags.items()},
         az=item.get("az"),
         description=item.get("description"),
+        deletion_protection=item.get("deletion_protection"),
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import domain_xml, metadata
+from . import domain_xml, metadata, times
 from .errors import EcsError
 from .names import Scope, disk_serial
 from .plan import changes
@@ -17,6 +17,9 @@ from .server_request import DataDisk, ServerRequest
 
 # virDomainState to the words of spec appendix A.
 _STATUS = {1: "running", 2: "running", 3: "paused", 4: "stopping", 5: "stopped", 6: "faulty", 7: "paused"}
+
+STUCK = 1800
+"""Seconds after which a server that is still between two states is taken to be stuck there (spec R9)."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,28 @@ class Server:
         return self.state not in (0, 5, 6)
 
     @property
+    def paused(self) -> bool:
+        """Whether the domain has a process that stands still."""
+        return self.state == 3
+
+    @property
     def status(self) -> str:
         """The status in the guide's words, lower case (spec appendix A)."""
+        task = self.domain.task
+        if task is not None:
+            return "faulty" if times.age(task.since) > STUCK else task.name
         return "creating" if self.metadata.creating else _STATUS.get(self.state, "unknown")
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether a run that was killed has left only a part of the server: it was making it, or removing it."""
+        removing = self.domain.task is not None and self.domain.task.name == "deleting"
+        return (self.metadata.creating or removing) and not self.active
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a run that was killed has left the server off that it would have started."""
+        return self.domain.task is not None and self.domain.task.running and not self.active
 
 
 def from_domain(xml: str, state: int, hypervisor: str) -> Server | None:
@@ -104,6 +126,7 @@ def represent(server: Server, eip: str | None = None) -> dict[str, Any]:
         "key": told.key or None,
         "tags": dict(told.tags),
         "description": told.description,
+        "deletion_protection": told.deletion_protection,
         "hostname": told.hostname,
         "created": told.created,
     }
@@ -113,6 +136,19 @@ def new_disks(server: Server, scope: Scope, request: ServerRequest) -> list[Data
     """The data disks that the server does not have yet."""
     have = {disk.id for disk in server.metadata.disks}
     return [disk for disk in request.data_disks if scope.id("volume", f"{request.name}-{disk.name}") not in have]
+
+
+def check_removal(server: Server, request: ServerRequest) -> None:
+    """See that the server may be removed.
+
+    :raises EcsError: ECS_PROTECTED when it is protected, and the request does not lift that (spec B1).
+    """
+    if server.metadata.deletion_protection and request.deletion_protection is not False:
+        raise EcsError(
+            f"server {server.metadata.name} (project {server.metadata.project}) is protected from deletion",
+            "ECS_PROTECTED",
+            "Set deletion_protection to false, in this call or in one before",
+        )
 
 
 def check_change(server: Server, request: ServerRequest) -> None:
@@ -169,6 +205,7 @@ def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metad
         "tags": dict(told.tags),
         "description": told.description,
         "key": told.key,
+        "deletion_protection": told.deletion_protection,
         "disks": [(disk.name, disk.mount, disk.filesystem) for disk in told.disks],
     }
     before, after = changes(
@@ -177,6 +214,7 @@ def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metad
             "tags": None if request.tags is None else dict(request.tags),
             "description": request.description,
             "key": request.key,
+            "deletion_protection": request.deletion_protection,
             "disks": [(disk.name, disk.mount, disk.filesystem) for disk in disks],
         },
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from typing import Any
 from .._engines import files, qemu_img, storage_pool
 from .._engines.download import SCHEMES, download
 from .._model import images as model
+from .._model import times
 from .._model import volumes as volume_model
 from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.image_formats import ImageFacts, inspect, parse_checksum
@@ -266,7 +266,7 @@ class _Import:
             if path == source.location and _identity(path) != (source.size, source.mtime):
                 raise EcsError(f"image {self.request.name}: {path} changed while it was read", "ECS_IMAGE_REFUSED", "Try again")
             final = f"{self.library}/{self.id}.qcow2"
-            created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            created = times.stamp(times.now())
             size = os.stat(f"{base}.new").st_blocks * 512
             image = self._image(source, facts.format, qemu_img.virtual_size(f"{base}.new"), size, created)
             files.publish(f"{base}.new", final, 0o644)

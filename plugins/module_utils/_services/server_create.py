@@ -10,7 +10,6 @@ import contextlib
 import os
 import platform
 import secrets
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +17,7 @@ from typing import Any
 
 from .._engines import config_drive
 from .._engines.libvirt_client import define, read_machine, undefine
-from .._model import cloud_init, domain_xml, metadata, names
+from .._model import cloud_init, domain_xml, metadata, names, times
 from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.flavors import Flavor
 from .._model.plan import Step
@@ -139,9 +138,10 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
         hostname=names.hostname(request.name, server_id),
         description=request.description or "",
         user_data=request.user_data_hash,
-        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        created=times.stamp(times.now()),
         cloud_init=image is None or image.cloud_init,
         creating=True,
+        deletion_protection=request.deletion_protection or False,
         tags=request.tags or {},
         disks=tuple(
             metadata.Disk(

@@ -6,20 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from .._engines.host import Host
 from .._engines.libvirt_client import Events, Live, connect, each, power_off, read_domains
-from .._model import domain_xml, metadata
+from .._model import domain_xml, metadata, times
 from .._model.errors import EcsError, NotFound
 from .._model.names import Scope
 from .._model.plan import Step
 from .._model.server_request import ServerRequest
-from .._model.servers import Server, check_change, from_domain, represent
+from .._model.servers import Server, check_change, check_removal, from_domain, represent
 from . import server_create, server_power, server_remove, server_update
+from .exclusive import at_work, exclusive
 from .hypervisors import check_capacity
 from .ports import Port, PortPlan, commit_ports, plan_ports, read_ports, undo_ports
 from .rollback import Rollback
@@ -56,6 +57,7 @@ class Outcome:
 class _Plan:
     """What a call will do; *unfinished* are running servers whose creation was not seen to its end.
 
+    :param tasks: what the servers' status is meanwhile, by id; what killed runs left is among it.
     :param volumes: those that exist, by id; read only when the call makes some.
     """
 
@@ -65,6 +67,8 @@ class _Plan:
     removals: list[Server] = field(default_factory=list)
     stops: list[Server] = field(default_factory=list)
     starts: list[Server] = field(default_factory=list)
+    resumes: list[Server] = field(default_factory=list)
+    tasks: dict[str, metadata.Task] = field(default_factory=dict)
     unfinished: list[Server] = field(default_factory=list)
     ports: PortPlan | None = None
     volumes: dict[str, Volume] = field(default_factory=dict)
@@ -81,9 +85,10 @@ def _read(site: Site, requests: Iterable[ServerRequest]) -> tuple[dict[str, Live
     return live, {uuid: server for uuid, domain in live.items() if (server := from_domain(domain.xml, domain.state, site.host.name))}
 
 
-def _incomplete(request: ServerRequest) -> EcsError:
+def _incomplete(server: Server) -> EcsError:
+    what = "creation" if server.metadata.creating else "deletion"
     return EcsError(
-        f"server {request.name}: its creation was not finished", "ECS_INCOMPLETE", "State present finishes it, state absent removes it"
+        f"server {server.metadata.name}: its {what} was not finished", "ECS_INCOMPLETE", "State present makes it, state absent removes it"
     )
 
 
@@ -95,25 +100,44 @@ def _sort(
     for request in requests:
         server = servers.get(site.scope.id("server", request.name))
         if request.state == "absent":
-            plan.removals += [server] if server else []
+            if server is not None:
+                check_removal(server, request)
+                plan.removals.append(server)
         elif server is None and request.state != "present":
             raise NotFound("server", request.name, f"project {site.scope.project} on {site.host.name}", "State present creates it")
-        elif server is None or (server.metadata.creating and not server.active):
-            if request.state != "present":
-                raise _incomplete(request)
+        elif server is None or server.incomplete:
+            if server is not None and request.state != "present":
+                raise _incomplete(server)
             creation, warning = server_create.prepare(site, request, server.metadata if server else None, check)
             plan.creations.append(creation)
             plan.warnings += [warning] if warning else []
         else:
             check_change(server, request)
             kept.append((server, request))
-            if server.metadata.creating:
-                plan.unfinished.append(server)
-            elif request.state in ("stopped", "restarted") and server.active:
-                plan.stops.append(server)
-            if request.state in ("running", "restarted") and (not server.active or request.state == "restarted"):
-                plan.starts.append(server)
+            _sort_power(server, request.state, plan)
     return kept
+
+
+def _sort_power(server: Server, state: str, plan: _Plan) -> None:
+    if server.metadata.creating:
+        plan.unfinished.append(server)
+    if state in ("stopped", "restarted") and server.active:
+        plan.stops.append(server)
+    if state == "restarted" or (not server.active and (state == "running" or (state == "present" and server.interrupted))):
+        plan.starts.append(server)
+    elif state == "running" and server.paused:
+        plan.resumes.append(server)
+
+
+def _tasks(plan: _Plan, servers: Mapping[str, Server]) -> dict[str, metadata.Task]:
+    """What each server's status is while the plan is carried out (spec appendix A)."""
+    since = times.stamp(times.now())
+    tasks = {uuid: server.domain.task for uuid, server in servers.items() if server.domain.task is not None}
+    for status, those in (("deleting", plan.removals), ("stopping", plan.stops), ("starting", plan.starts)):
+        for server in those:
+            task = metadata.Task(status, since, running=status == "starting")
+            tasks[server.id] = replace(task, name="restarting") if server in plan.stops and server in plan.starts else task
+    return tasks
 
 
 def _plan(site: Site, requests: Sequence[ServerRequest], options: Options, check: bool) -> tuple[_Plan, dict[str, Server]]:
@@ -131,6 +155,7 @@ def _plan(site: Site, requests: Sequence[ServerRequest], options: Options, check
     ports = {port.id: port for port in plan.ports.ports} if plan.ports else {}
     plan.changes = [server_update.plan(site, server, request, ports) for server, request in kept]
     _plan_volumes(site, plan)
+    plan.tasks = _tasks(plan, servers)
     plan.steps = [
         *server_remove.planned_steps(site, plan.removals, options.delete_data_disks, options.delete_eip),
         *(plan.ports.steps if plan.ports else ()),
@@ -139,6 +164,7 @@ def _plan(site: Site, requests: Sequence[ServerRequest], options: Options, check
         *(Step("finish", "server", server.metadata.name, {"status": "creating"}, {"status": "running"}) for server in plan.unfinished),
         *(Step("stop", "server", server.metadata.name, {"status": server.status}, {"status": "stopped"}) for server in plan.stops),
         *(Step("start", "server", server.metadata.name, {"status": "stopped"}, {"status": "running"}) for server in plan.starts),
+        *(Step("resume", "server", server.metadata.name, {"status": server.status}, {"status": "running"}) for server in plan.resumes),
     ]
     return plan, servers
 
@@ -197,32 +223,38 @@ def _apply(site: Site, plan: _Plan, options: Options) -> None:
         server_remove.remove(site, plan.removals, plan.live, options.delete_data_disks, options.delete_eip)
     with Events(site.connection) as events:
         with Rollback() as rollback:
+            _stop(events, plan, options, rollback)
             created = _create(site, plan, rollback)
             for name, domain in created.items():
                 rollback.add("", name, partial(power_off, domain))
             each(lambda item: _start(site, *item), list(created.items()))
-        started = _switch(events, plan, options)
-        unfinished = {server.metadata.name: plan.live[server.id].domain for server in plan.unfinished}
-        waiting = {**created, **unfinished, **started}
+        started = _domains(plan, [*plan.starts, *plan.resumes])
+        server_power.start(list(started.values()))
+        unfinished = _domains(plan, plan.unfinished)
+        off = {server.metadata.name for server in plan.stops} - set(started)
+        waiting = {name: domain for name, domain in {**created, **unfinished, **started}.items() if name not in off}
         told = {name: metadata.parse(domain.XMLDesc()) for name, domain in waiting.items()}
         with step(site, ", ".join(waiting), "wait"):
             with_cloud_init = [name for name, server in told.items() if server and server.cloud_init]
             server_power.wait(events, waiting, options.wait_for, with_cloud_init, options.wait_timeout)
-    for name, domain in {**created, **unfinished}.items():
-        if server := told[name]:
-            server_update.remember(domain, replace(server, creating=False), active=True)
+    for domain in {**created, **unfinished}.values():
+        if server := metadata.parse(domain.XMLDesc()):
+            server_update.remember(domain, replace(server, creating=False), domain.isActive())
 
 
-def _switch(events: Events, plan: _Plan, options: Options) -> dict[str, Any]:
-    """Stop and start what exists; returns the domains that were started, by name."""
-    server_power.stop(events, [plan.live[server.id].domain for server in plan.stops], options.stop_timeout, options.force)
+def _domains(plan: _Plan, servers: Iterable[Server]) -> dict[str, Any]:
+    return {server.metadata.name: plan.live[server.id].domain for server in servers}
+
+
+def _stop(events: Events, plan: _Plan, options: Options, rollback: Rollback) -> None:
+    """Stop what shall stop; a server that is to run again starts again also when something fails."""
     for server in plan.stops:
-        plan.live[server.id].domain.setAutostart(0)
-    started = {server.metadata.name: plan.live[server.id].domain for server in plan.starts}
-    server_power.start(list(started.values()))
-    for domain in started.values():
-        domain.setAutostart(1)
-    return started
+        if server in plan.starts:
+            rollback.add("", server.metadata.name, partial(server_power.start, [plan.live[server.id].domain]))
+    server_power.stop(events, list(_domains(plan, plan.stops).values()), options.stop_timeout, options.force)
+    for server in plan.stops:
+        if server not in plan.starts:
+            plan.live[server.id].domain.setAutostart(0)
 
 
 def _eips(site: Site, plan: _Plan, servers: Mapping[str, Server]) -> dict[str, str]:
@@ -242,9 +274,11 @@ def _planned(site: Site, plan: _Plan, servers: Mapping[str, Server]) -> dict[str
     for server in plan.removals:
         future.pop(server.id)
     for change in plan.changes:
-        future[change.server.id] = replace(change.server, metadata=change.told)
-    for server in (*plan.stops, *plan.starts):
-        future[server.id] = replace(future[server.id], state=1 if server in plan.starts else 5)
+        future[change.server.id] = replace(change.server, metadata=change.told, domain=replace(change.server.domain, task=None))
+    for server in plan.unfinished:
+        future[server.id] = replace(future[server.id], metadata=replace(future[server.id].metadata, creating=False))
+    for server in (*plan.stops, *plan.starts, *plan.resumes):
+        future[server.id] = replace(future[server.id], state=1 if server in (*plan.starts, *plan.resumes) else 5)
     for creation in plan.creations:
         spec = server_create.domain_spec(site, creation, plan.server_ports(creation.id), {})
         spec = replace(spec, metadata=replace(spec.metadata, creating=False))
@@ -261,12 +295,15 @@ def converge(
     :param check: plan only.
     :raises EcsError: before anything is touched, or with all that was made undone; only a wait that fails leaves its servers running.
     """
-    with open_site(uri, host, scope, northbound) as site:
+    names = {scope.id("server", request.name): request.name for request in requests}
+    alone = nullcontext() if check else exclusive(host.locks, names, options.wait_timeout)
+    with alone, open_site(uri, host, scope, northbound) as site:
         plan, servers = _plan(site, requests, options, check)
         if check:
             servers = _planned(site, plan, servers)
-        elif plan.steps or any(change.told != change.server.metadata for change in plan.changes):
-            _apply(site, plan, options)
+        elif plan.steps or plan.tasks or any(change.told != change.server.metadata for change in plan.changes):
+            with at_work(plan.live, plan.tasks):
+                _apply(site, plan, options)
             servers = _read(site, requests)[1]
         eips = _eips(site, plan, servers)
         told = [represent(servers[uuid], eips.get(uuid)) for request in requests if (uuid := scope.id("server", request.name)) in servers]

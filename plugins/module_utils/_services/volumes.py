@@ -25,6 +25,7 @@ from .._model.images import GIB, gib
 from .._model.names import Scope, check_name
 from .._model.plan import Step
 from .._model.volumes import Volume, VolumeRequest
+from .exclusive import exclusive
 from .images import Image, find_image, in_use
 from .rollback import Rollback
 
@@ -326,10 +327,25 @@ def ensure_present(
 
     :param connection: opened with events.
     :param force: detach a disk even where the guest has it mounted.
-    :param timeout: seconds that a guest has to let a disk go.
+    :param timeout: seconds that a guest has to let a disk go, and other runs to be done with the servers.
     :returns: steps, and the volumes as they are or will be.
     """
-    volumes = _Volumes(connection, host, scope, [request.name for request in requests], force, timeout)
+    alone = nullcontext() if check else exclusive(host.locks, _servers(connection, scope, requests), timeout)
+    with alone:
+        return _ensure_present(_Volumes(connection, host, scope, [request.name for request in requests], force, timeout), requests, check)
+
+
+def _servers(connection: Any, scope: Scope, requests: Sequence[VolumeRequest]) -> dict[str, str]:
+    """The servers that a call may change, name by id: those named, and those that have the volumes now."""
+    asked = {request.name for request in requests}
+    only = next(iter(asked)) if len(asked) == 1 else None
+    names = {request.server for request in requests} | {
+        volume.server for volume in read_volumes(connection, scope, name=only) if volume.name in asked
+    }
+    return {scope.id("server", name): name for name in names if name}
+
+
+def _ensure_present(volumes: _Volumes, requests: Sequence[VolumeRequest], check: bool) -> tuple[list[Step], list[Volume]]:
     planned = [change for request in requests for change in volumes.plan(request)]
     steps = [change.step for change in planned]
     if check:
@@ -337,7 +353,7 @@ def ensure_present(
     _perform(planned)
     if not planned:
         return steps, [volumes.live[request.name] for request in requests]
-    found = {volume.name: volume for volume in read_volumes(connection, scope)}
+    found = {volume.name: volume for volume in read_volumes(volumes.connection, volumes.scope)}
     return steps, [found[request.name] for request in requests]
 
 
