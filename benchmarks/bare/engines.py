@@ -42,7 +42,7 @@ def transact(*operations: dict[str, Any]) -> list[dict[str, Any]]:
                 results = json.loads(answer)["result"]
             except ValueError:
                 continue
-            if problems := [result for result in results if result.get("error")]:
+            if problems := [result for result in results if result and result.get("error")]:
                 raise RuntimeError(str(problems))
             return results
 

@@ -23,7 +23,7 @@ for domain in connection.listAllDomains():
         volume = pool.storageVolLookupByName(f"{domain.name()}-system.qcow2")
         servers.append({"xml": domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), "drive": drive, "volume": recipe(volume)})
 
-mine = ["external_ids", "includes", ["map", [["altostratus:project", "bench"]]]]
+mine = ["external_ids", "includes", ["map", [["ecs:project", "bench"]]]]
 tables = ("Logical_Switch_Port", "Logical_Switch", "Port_Group")
 ports, switches, groups = (found["rows"] for found in transact(*({"op": "select", "table": table, "where": [mine]} for table in tables)))
 ports = [port for port in ports if port["type"] == ""]
