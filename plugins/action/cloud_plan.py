@@ -71,6 +71,9 @@ class ActionModule(ActionBase):
         try:
             cloud = Cloud(**{kind: typed(kind, options[kind]) for kind in ITEMS})
             check(cloud, Cloud(**{name: options["existing"].get(name) or () for name in EXISTING}))
-            return {"changed": False, **decide(cloud, options["hypervisors"], options["project"], options["policy"] == "spread")}
+            decision = decide(cloud, options["hypervisors"], options["project"], options["policy"] == "spread")
+            # The plan holds what the servers shall be told, passwords included; those who use it get it, nobody is shown it.
+            secret = any(server.get("password") for server in cloud.servers)
+            return {"changed": False, **decision, **({"_ansible_no_log": True} if secret else {})}
         except EcsError as error:
             return {"failed": True, "msg": str(error), "error_code": error.code}

@@ -69,9 +69,10 @@ options:
     choices: [auto, ssh, guest_agent, none]
     default: auto
   user:
-    description: Login for SSH. Set it per host by O(compose), C(ansible_user).
+    description:
+      - Login for SSH. By default the user of the server's image, C(root) for most.
+      - Set it per host by O(compose), C(ansible_user).
     type: str
-    default: root
   filters:
     description:
       - Only servers that have all these values, by the names of a server's fields, such as V(project) or V(status); a list, or a text with

@@ -118,9 +118,25 @@ options:
     description: Public keys that may log in, lines as in C(authorized_keys). They are given to a new server only.
     type: list
     elements: str
+  password: &password
+    description:
+      - Password of the image's user, C(root) for most images, instead of O(key) and O(public_keys). It is given to a new server only.
+      - 8 to 26 characters of at least three kinds (capital and small letters, digits, special characters), without the user's name.
+      - The host and the guest see its hash only; a Windows guest, which takes none, the password.
+      - A new server with neither password nor keys is one that somebody sets a password for later.
+      - M(altostratus.ecs.placement) hands it on as it is; set C(no_log) on that task.
+    type: str
+  hostname: &hostname
+    description:
+      - The guest's first host name, where it shall not derive from O(name). With O(count) it is numbered as the names are.
+    type: str
+  timezone: &timezone
+    description: Time zone of a new server's guest, such as V(Europe/Berlin); by default the image's. Windows guests cannot be told.
+    type: str
   user_data: &user_data
     description:
-      - What cloud-init does at the first boot; a script that begins with V(#!), or a document that begins with V(#cloud-config).
+      - What cloud-init does at the first boot; a script that begins with V(#!), or a document that begins with V(#cloud-config). For a
+        Windows guest a batch file that begins with V(rem cmd), or a PowerShell script that begins with V(#ps1).
       - At most 32768 bytes.
       - It never changes in a server's life.
     type: str
@@ -135,7 +151,7 @@ options:
         description: External network to take the address from; only needed when there are several.
         type: str
   tags: &tags
-    description: At most 10 tags; they replace the ones that are there.
+    description: At most 10 tags, keys of up to 36 and values of up to 43 characters; they replace the ones that are there.
     type: dict
   az: &az
     description: Availability zone. It must be this host's; M(altostratus.ecs.placement) chooses by it.
@@ -171,6 +187,9 @@ options:
       nics: *nics
       key: *key
       public_keys: *public_keys
+      password: *password
+      hostname: *hostname
+      timezone: *timezone
       user_data: *user_data
       eip: *eip
       tags: *tags
@@ -313,6 +332,18 @@ servers:
     key:
       description: Name of the key pair.
       type: str
+    login:
+      description: How one logged in at first, C(key_pair), C(password), or C(later) when somebody was to set a password.
+      type: str
+    user:
+      description: Who logs in.
+      type: str
+    os_type:
+      description: C(linux) or C(windows).
+      type: str
+    timezone:
+      description: The time zone that the guest was told; null for the image's.
+      type: str
     tags:
       description: Tags.
       type: dict
@@ -382,6 +413,9 @@ SERVER: dict[str, Any] = {
     },
     "key": {"type": "str", "no_log": False},
     "public_keys": {"type": "list", "elements": "str", "no_log": False},
+    "password": {"type": "str", "no_log": True},
+    "hostname": {"type": "str"},
+    "timezone": {"type": "str"},
     # User data may hold secrets; its whole text is kept out of logs and results.
     "user_data": {"type": "str", "no_log": True},
     "eip": {"type": "dict", "options": {"bandwidth": {"type": "int"}, "network": {"type": "str"}}},

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from dataclasses import replace
 from typing import Any
 
 import libvirt
 import pytest
+import yaml
 
 from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_xml, metadata
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.names import Scope
@@ -157,6 +160,12 @@ def test_definition_follows_libvirts_schema(hypervisor: Any, kind: str, offloads
         ({"data_disks": [{"name": "a", "size": 1}, {"name": "a", "size": 1}]}, "ECS_INVALID_INPUT", "unique"),
         ({"tags": {str(number): "" for number in range(11)}}, "ECS_INVALID_INPUT", "at most 10"),
         ({"user_data": " #!/bin/sh"}, "ECS_INVALID_INPUT", "user_data"),
+        ({"user_data": "#ps1\n"}, "ECS_INVALID_INPUT", "Begin with #!"),
+        ({"password": "Abcdefgh"}, "ECS_INVALID_INPUT", "password: the password has 2 of the four kinds"),
+        ({"password": "Cloud.1234!", "public_keys": [KEY]}, "ECS_INVALID_INPUT", "one login mode"),
+        ({"timezone": "Europe/Nowhere"}, "ECS_INVALID_INPUT", "timezone: 'Europe/Nowhere' is not a time zone"),
+        ({"hostname": "a_b"}, "ECS_INVALID_INPUT", "hostname: 'a_b' is not a valid host name"),
+        ({"tags": {"k": "v" * 44}}, "ECS_INVALID_INPUT", "tags[k]"),
         ({"state": "running"}, "ECS_NOT_FOUND", "State present creates it"),
     ],
 )
@@ -347,3 +356,76 @@ def test_query_without_its_library(call: Any, hypervisor: Any, monkeypatch: pyte
     assert failed["error_code"] == "ECS_JMESPATH"
     assert "python3-jmespath" in failed["msg"]
     assert call(server_info, filters={"name": "web"})["servers"] == []
+
+
+def drive_file(hypervisor: Any, told: dict[str, Any], name: str) -> str:
+    """A file of a server's config drive."""
+    drive = hypervisor.directory / "config-drives" / f"{told['id']}.iso"
+    assert drive.stat().st_mode & 0o777 == 0o600
+    read = ["isoinfo", "-R", "-i", str(drive), "-x", f"/openstack/latest/{name}"]
+    return subprocess.run(read, check=True, capture_output=True, text=True).stdout
+
+
+def test_login_by_password(call: Any, hypervisor: Any) -> None:
+    """The guest is given a hash of the password, and nobody else anything of it (spec M7, M9, UD5)."""
+    wanted = {**WEB, "nics": [], "password": "Cloud.1234!", "timezone": "Europe/Berlin", "user_data": "#!/bin/sh\ntrue"}
+    made = call(server, **wanted)
+    assert [made["server"][key] for key in ("login", "user", "os_type", "timezone")] == ["password", "root", "linux", "Europe/Berlin"]
+    assert "Cloud.1234!" not in json.dumps(made)
+    config, _boothook = json.loads(drive_file(hypervisor, made["server"], "vendor_data.json"))["cloud-init"]
+    (user,) = yaml.safe_load(config)["chpasswd"]["users"]
+    salt = user["password"].split("$")[2]
+    check = ["openssl", "passwd", "-6", "-salt", salt, "Cloud.1234!"]
+    assert user == {
+        "name": "root", "password": subprocess.run(check, check=True, capture_output=True, text=True).stdout.strip(), "type": "hash",
+    }  # fmt: skip
+    assert "Cloud.1234!" not in "".join(drive_file(hypervisor, made["server"], name) for name in ("meta_data.json", "user_data"))
+    assert "Cloud.1234!" not in hypervisor.connection.lookupByName("shop.web").XMLDesc()
+    assert not call(server, **wanted)["changed"]
+
+
+def test_host_names_of_a_batch(call: Any, hypervisor: Any) -> None:
+    """They are numbered as the names are, derive from them by default, and never change (spec M3, M5, R1)."""
+    wanted = {**WEB, "nics": [], "name": "web_[9,2]", "count": 2}
+    derived = call(server, **wanted)["servers"]
+    assert [(told["name"], told["hostname"]) for told in derived] == [("web_09", "web-09"), ("web_10", "web-10")]
+    given = call(server, **{**wanted, "name": "db"}, hostname="node[0,1]")["servers"]
+    assert [(told["name"], told["hostname"]) for told in given] == [("db-0001", "node0"), ("db-0002", "node1")]
+    assert json.loads(drive_file(hypervisor, given[1], "meta_data.json"))["hostname"] == "node1.novalocal"
+    failed = call(server, fails=True, name="db-0001", hostname="other")
+    assert "hostname is node0 and cannot become other" in failed["msg"]
+
+
+def describe_image(hypervisor: Any, **described: Any) -> None:
+    """Change what the library says of image mini."""
+    path = hypervisor.directory / "images" / f"{SHOP.id('image', 'mini')}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **described}))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "x" * 16}, "at most 15"),
+        ({"hostname": "x" * 16}, "at most 15"),
+        ({"user_data": "#cloud-boothook\n"}, "Begin with rem cmd"),
+        ({"timezone": "Europe/Berlin"}, "a Windows guest"),
+        ({"password": "Xnis12345!"}, "three characters in a row"),
+    ],
+)
+def test_windows_guests(call: Any, hypervisor: Any, options: dict[str, Any], message: str) -> None:
+    """Names, user data and passwords as Windows takes them (spec M2, M8, M9, UD8); its password is Cloudbase-Init's to hash."""
+    describe_image(hypervisor, os_type="windows")
+    wanted = {**WEB, "nics": [], "password": "Cloud.1234!", "user_data": "rem cmd\necho hi"}
+    assert message in call(server, fails=True, **{**wanted, **options})["msg"]
+    made = call(server, **wanted)["server"]
+    assert (made["user"], made["os_type"]) == ("Administrator", "windows")
+    assert json.loads(drive_file(hypervisor, made, "meta_data.json"))["admin_pass"] == "Cloud.1234!"
+
+
+def test_user_of_the_image(call: Any, hypervisor: Any) -> None:
+    """Spec M8: an image may have a user of its own, whom keys and password belong to."""
+    describe_image(hypervisor, default_user="debian")
+    told = call(server, **{**WEB, "nics": [], "password": "Cloud.1234!"})["server"]
+    assert told["user"] == "debian"
+    assert '"name": "debian"' in json.loads(drive_file(hypervisor, told, "vendor_data.json"))["cloud-init"]
+    assert "debian" in call(server, fails=True, **{**WEB, "name": "db", "password": "Nb.Naibed1"})["msg"]

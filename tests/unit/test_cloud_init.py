@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+import yaml
 
 from ansible_collections.altostratus.ecs.plugins.module_utils._model import cloud_init
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import InvalidInput
@@ -37,8 +39,8 @@ NIC = cloud_init.GuestNic(
 )
 
 
-def files(**options):
-    written = cloud_init.files("server-id", TOLD, [NIC], **options)
+def files(told=TOLD, **options):
+    written = cloud_init.files("server-id", told, [NIC], **options)
     return {name.removeprefix("openstack/latest/"): content.decode() for name, content in written.items()}
 
 
@@ -64,6 +66,81 @@ def test_user_data_accepted(user_data):
 def test_user_data_refused(user_data):
     with pytest.raises(InvalidInput, match="user_data"):
         cloud_init.check_user_data(user_data)
+
+
+@pytest.mark.parametrize(
+    ("user_data", "os_type", "accepted"),
+    [
+        ("#!/bin/sh", "linux", True),
+        ("#cloud-config", "linux", True),
+        ("rem cmd\necho hi", "linux", False),
+        ("#ps1\n", "linux", False),
+        ("rem cmd\necho hi > C:\\1111.txt", "windows", True),
+        ("#ps1\necho hi", "windows", True),
+        ("#ps1_sysnative\necho hi", "windows", True),
+        (" rem cmd", "windows", False),
+        ("echo hi", "windows", False),
+        (" #ps1", None, False),
+        ("#ps1", None, True),
+        ("#!/bin/sh", "other", True),
+    ],
+)
+def test_first_line_of_user_data_by_system(user_data, os_type, accepted):
+    """Spec UD6 to UD9, appendix B; while the image is unknown what suits either system will do."""
+    if accepted:
+        assert cloud_init.check_user_data(user_data, os_type)
+    else:
+        with pytest.raises(InvalidInput, match="Begin with"):
+            cloud_init.check_user_data(user_data, os_type)
+
+
+def test_user_data_at_its_limit():
+    """Spec UD1, appendix B."""
+    assert cloud_init.check_user_data("#!" + "x" * 32766)
+    with pytest.raises(InvalidInput, match="32769 bytes"):
+        cloud_init.check_user_data("#!" + "x" * 32767)
+
+
+def vendor(told=TOLD, **options):
+    """The parts of the vendor data, cloud-config read as YAML."""
+    parts = json.loads(files(told, **options)["vendor_data.json"])["cloud-init"]
+    config, *others = [parts] if isinstance(parts, str) else parts
+    assert config.startswith("#cloud-config\n")
+    return yaml.safe_load(config), others
+
+
+def test_password_of_root():
+    """Spec M9, UD5: the hash is vendor data's, beside user data, and sshd is told to let root in."""
+    told = replace(TOLD, user="root", login="password")
+    config, (boothook,) = vendor(told, secret="$6$salt$hash", user_data="#!/bin/sh\n")
+    assert config["chpasswd"] == {"expire": False, "users": [{"name": "root", "password": "$6$salt$hash", "type": "hash"}]}
+    assert config["ssh_pwauth"] is True
+    assert boothook.startswith("#cloud-boothook\n#!/bin/sh\n")
+    assert "PermitRootLogin yes" in boothook
+    assert files(told, secret="$6$salt$hash", user_data="#!/bin/sh\n")["user_data"] == "#!/bin/sh\n"
+
+
+def test_password_of_another_user():
+    """Spec M8."""
+    config, others = vendor(replace(TOLD, user="debian", login="password"), secret="$6$salt$hash", root_login=False)
+    assert config["chpasswd"]["users"][0]["name"] == "debian"
+    assert "disable_root" not in config
+    assert others == []
+
+
+def test_password_of_windows():
+    """Cloudbase-Init takes no hash, and no vendor data."""
+    written = files(replace(TOLD, os_type="windows", user="Administrator"), secret="Cloud.1234!", root_login=False)
+    data = json.loads(written["meta_data.json"])
+    assert data["admin_pass"] == "Cloud.1234!"
+    assert (data["meta"]["os_type"], data["meta"]["metering.resourcespeccode"]) == ("Windows", "s3.medium.2.win")
+    assert "vendor_data.json" not in written
+
+
+def test_time_zone():
+    """Spec T1, T2: nothing is said of the image's own."""
+    assert vendor(replace(TOLD, timezone="Europe/Berlin"))[0]["timezone"] == "Europe/Berlin"
+    assert "timezone" not in vendor()[0]
 
 
 def test_meta_data_has_the_keys_of_the_guide():

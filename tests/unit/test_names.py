@@ -11,7 +11,9 @@ from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors impo
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.names import (
     Scope,
     batch_names,
+    check_hostname,
     check_name,
+    check_windows_name,
     disk_serial,
     hostname,
     mac_address,
@@ -96,3 +98,26 @@ def test_project_names_refused(project):
 def test_check_name_tells_the_option():
     with pytest.raises(InvalidInput, match=r"data_disks\.name: 'a/b' is not a valid name"):
         check_name("data_disks.name", "a/b")
+
+
+@pytest.mark.parametrize(
+    ("hostname", "count", "expanded"),
+    [("h", None, ["h"]), ("h", 2, ["h-0001", "h-0002"]), ("web[8,2]-a", 3, ["web08-a", "web09-a", "web10-a"])],
+)
+def test_batch_hostnames(hostname, count, expanded):
+    """Spec M5: host names are numbered as names are."""
+    assert list(batch_names(hostname, count, "hostname", check_hostname)) == expanded
+
+
+@pytest.mark.parametrize("hostname", ["", "-a", "a-", "a_b", "a.b", "x" * 64, "wéb"])
+def test_hostname_refused(hostname):
+    """Spec M3, RFC 1123."""
+    with pytest.raises(InvalidInput, match="hostname"):
+        check_hostname("hostname", hostname)
+
+
+def test_windows_names():
+    """Spec M2."""
+    check_windows_name("name", "x" * 15)
+    with pytest.raises(InvalidInput, match="at most 15"):
+        check_windows_name("name", "x" * 16)

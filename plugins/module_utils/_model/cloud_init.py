@@ -19,8 +19,24 @@ HOSTNAME_SUFFIX = ".novalocal"
 """Appended to the host name in the metadata (spec MD8)."""
 USER_DATA_LIMIT = 32768
 """Bytes of user data, first line included (spec UD1)."""
-_USER_DATA_STARTS = ("#!", "#include", "#cloud-boothook", "#cloud-config-archive", "## template: jinja", "Content-Type:", "MIME-Version:")
-_ROOT_LOGIN = "#cloud-config\ndisable_root: false\n"
+_MIME_STARTS = ("Content-Type:", "MIME-Version:")
+_USER_DATA_STARTS = {
+    "linux": ("#!", "#include", "#cloud-boothook", "#cloud-config-archive", "## template: jinja", *_MIME_STARTS),
+    # Cloudbase-Init's; the guide has rem cmd and #ps1 (spec UD8, UD9).
+    "windows": ("rem cmd", "#ps1", "#!", *_MIME_STARTS),
+}
+_HINTS = {
+    "linux": "Begin with #! (script) or exactly #cloud-config, with no space before it",
+    "windows": "Begin with rem cmd (batch) or #ps1 (PowerShell), with no space before it",
+}
+# sshd lets root in by key only, unless it is told otherwise before it starts. A part of its own, so that no key of the user's cloud-config
+# can take its place.
+_ROOT_IN_SSHD = """#cloud-boothook
+#!/bin/sh
+exec cloud-init-per instance ecs-root-password sh -c '
+if [ -d /etc/ssh/sshd_config.d ]; then echo "PermitRootLogin yes" >/etc/ssh/sshd_config.d/01-ecs.conf
+else sed -i "1i PermitRootLogin yes" /etc/ssh/sshd_config; fi'
+"""
 
 
 @dataclass(frozen=True)
@@ -42,9 +58,12 @@ class GuestNic:
     dns: Sequence[str] = ()
 
 
-def check_user_data(user_data: str) -> str:
-    """Validate user data for a Linux guest (spec UD1, UD6, UD7) and return its sha256.
+def check_user_data(user_data: str, os_type: str | None = None) -> str:
+    """Validate user data (spec UD1, UD6 to UD9) and return its sha256.
 
+    It may hold any characters, as what comes from a file may (spec UD2).
+
+    :param os_type: the image's; None while it is not known.
     :raises InvalidInput: when it is too long, or cloud-init would not know what it is.
     """
     raw = user_data.encode()
@@ -53,13 +72,10 @@ def check_user_data(user_data: str) -> str:
         raise InvalidInput(
             "user_data", first[:40], f"and what follows are {len(raw)} bytes, {USER_DATA_LIMIT} are allowed", "Let it fetch the rest"
         )
-    if first != "#cloud-config" and not first.startswith(_USER_DATA_STARTS):
-        raise InvalidInput(
-            "user_data",
-            first[:40],
-            "is not a first line that cloud-init knows",
-            "Begin with #! (script) or exactly #cloud-config, with no space before it",
-        )
+    systems = [os_type] if os_type in _USER_DATA_STARTS else list(_USER_DATA_STARTS)
+    if first != "#cloud-config" and not first.startswith(tuple(start for system in systems for start in _USER_DATA_STARTS[system])):
+        hint = "; ".join(_HINTS[name] for name in systems)
+        raise InvalidInput("user_data", first[:40], "is not a first line that cloud-init knows", hint)
     return hashlib.sha256(raw).hexdigest()
 
 
@@ -84,7 +100,7 @@ def meta_data(server_id: str, told: ServerMetadata, public_keys: Sequence[str], 
             **told.tags,
             "metering.image_id": told.image_id,
             "metering.imagetype": "gold",
-            "metering.resourcespeccode": f"{told.flavor}.linux",
+            "metering.resourcespeccode": f"{told.flavor}.{'win' if told.os_type == 'windows' else 'linux'}",
             "metering.cloudServiceType": "hws.service.type.ec2",
             "metering.resourcetype": "1",
             "cascaded.instance_extrainfo": "pcibridge:1",
@@ -92,7 +108,7 @@ def meta_data(server_id: str, told: ServerMetadata, public_keys: Sequence[str], 
             "image_name": told.image,
             "vpc_id": vpc_id,
             "os_bit": "64",
-            "os_type": "Linux",
+            "os_type": (told.os_type or "linux").capitalize(),
         },
     }
     if public_keys:
@@ -127,6 +143,23 @@ def network_data(nics: Sequence[GuestNic]) -> dict[str, Any]:
     }
 
 
+def vendor_data(told: ServerMetadata, root_login: bool, password_hash: str) -> list[str]:
+    """What cloud-init is told besides the user data, which overrides it: who logs in and how (spec M7, M8, UD17), the time zone (T2).
+
+    As the password is here and not in the user data, the two may stand side by side (spec UD5).
+    """
+    config: dict[str, Any] = {}
+    if root_login:
+        config["disable_root"] = False
+    if password_hash:
+        config["ssh_pwauth"] = True
+        config["chpasswd"] = {"expire": False, "users": [{"name": told.user, "password": password_hash, "type": "hash"}]}
+    if told.timezone:
+        config["timezone"] = told.timezone
+    parts = ["\n".join(["#cloud-config", *(f"{key}: {json.dumps(value)}" for key, value in config.items()), ""])] if config else []
+    return [*parts, _ROOT_IN_SSHD] if password_hash and told.user == "root" else parts
+
+
 def files(
     server_id: str,
     told: ServerMetadata,
@@ -135,19 +168,26 @@ def files(
     user_data: str | None = None,
     seed: str = "",
     root_login: bool = True,
+    secret: str = "",
 ) -> Mapping[str, bytes]:
     """The files of a config drive by their path on it.
 
     :param root_login: let the keys log in as root (spec UD17), for images whose user is root.
+    :param secret: crypt(3) hash of the password that the user shall have; for Windows, which takes no hash, the password itself.
     """
     base = "openstack/latest"
-    vpc_id = nics[0].vpc_id if nics else ""
+    about = meta_data(server_id, told, public_keys, seed, nics[0].vpc_id if nics else "")
+    vendor = []
+    if told.os_type == "windows":
+        about |= {"admin_pass": secret} if secret else {}
+    else:
+        vendor = vendor_data(told, root_login, secret)
     content = {
-        f"{base}/meta_data.json": json.dumps(meta_data(server_id, told, public_keys, seed, vpc_id), indent=1).encode(),
+        f"{base}/meta_data.json": json.dumps(about, indent=1).encode(),
         f"{base}/network_data.json": json.dumps(network_data(nics), indent=1).encode(),
     }
     if user_data is not None:
         content[f"{base}/user_data"] = user_data.encode()
-    if root_login:
-        content[f"{base}/vendor_data.json"] = json.dumps({"cloud-init": _ROOT_LOGIN}).encode()
+    if vendor:
+        content[f"{base}/vendor_data.json"] = json.dumps({"cloud-init": vendor if len(vendor) > 1 else vendor[0]}).encode()
     return content

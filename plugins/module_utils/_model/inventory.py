@@ -23,13 +23,13 @@ class Options:
     """How hosts shall look.
 
     :param connection: ``auto`` (ssh to an EIP, else through the agent), ``ssh``, ``guest_agent`` or ``none``.
-    :param user: login for ssh.
+    :param user: login for ssh; None for the user of the server's image.
     :param qualified_names: name every host ``<project>.<name>``.
     :param filters: see :func:`parse`, as for *search*.
     """
 
     connection: str = "auto"
-    user: str = "root"
+    user: str | None = None
     qualified_names: bool = False
     filters: Mapping[str, Any] = field(default_factory=dict)
     search: str | None = None
@@ -140,4 +140,4 @@ def variables(server: Mapping[str, Any], options: Options) -> dict[str, Any]:
         return told
     if options.connection == "guest_agent" or (options.connection == "auto" and not server["eip"]):
         return told | {"ansible_connection": _CONNECTION, "ansible_python_interpreter": "/usr/bin/python3"}
-    return told | {"ansible_host": server["eip"] or server["address"], "ansible_user": options.user}
+    return told | {"ansible_host": server["eip"] or server["address"], "ansible_user": options.user or server.get("user") or "root"}

@@ -65,6 +65,10 @@ class ServerMetadata:
     :param generation: how often the system disk was written from an image; 1 as created.
     :param created: UTC, ``2026-01-31T12:00:00Z``.
     :param cloud_init: whether the image runs cloud-init, so that there is something to wait for.
+    :param login: how one logged in at first: ``password``, ``key_pair`` or ``later`` (spec M7); empty for servers of older runs.
+    :param user: who logs in (spec M8).
+    :param os_type: linux or windows.
+    :param timezone: what the guest was told; empty for the image's own (spec T1).
     :param creating: not finished yet; the next run completes it.
     :param deletion_protection: state absent is refused.
     """
@@ -77,6 +81,10 @@ class ServerMetadata:
     image: str = ""
     image_id: str = ""
     key: str = ""
+    login: str = ""
+    user: str = ""
+    os_type: str = ""
+    timezone: str = ""
     hostname: str = ""
     description: str = ""
     user_data: str = ""
@@ -104,7 +112,10 @@ class Task:
     running: bool = False
 
 
-_TEXTS = ("region", "project", "name", "az", "flavor", "image", "image_id", "key", "hostname", "user_data", "created")
+_TEXTS = (
+    "region", "project", "name", "az", "flavor", "image", "image_id", "key", "login", "user", "os_type", "timezone", "hostname",
+    "user_data", "created",
+)  # fmt: skip
 _NIC_TEXTS = ("id", "name", "mac", "address", "cidr", "subnet", "vpc")
 _DISK_TEXTS = ("id", "name", "role", "type", "mount", "filesystem")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .errors import InvalidInput
@@ -16,6 +16,9 @@ from .errors import InvalidInput
 _NAMESPACE = uuid.UUID("5f0c1f2e-6f0e-5b7e-9d3a-0e6f9b1c2d4a")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+WINDOWS_NAME = 15
+"""Characters of a Windows guest's name (spec M2)."""
 _BATCH = re.compile(r"(?P<prefix>.*)\[(?P<begin>[0-9]{1,4}),(?P<bits>[1-4])\](?P<suffix>.*)")
 
 
@@ -29,9 +32,7 @@ class Scope:
     def __post_init__(self) -> None:
         for option, value in (("region", self.region), ("project", self.project)):
             if not _PROJECT.fullmatch(value):
-                raise InvalidInput(
-                    option, value, "is not a valid name", "Use 1 to 63 letters, digits, _ or -, first a letter or digit"
-                )
+                raise InvalidInput(option, value, "is not a valid name", "Use 1 to 63 letters, digits, _ or -, first a letter or digit")
 
     def id(self, kind: str, name: str) -> str:
         """The id of a resource: UUIDv5 of region/project/kind/name."""
@@ -65,6 +66,13 @@ def check_name(option: str, value: str) -> str:
     return value
 
 
+def check_hostname(option: str, value: str) -> str:
+    """Validate a host name that the user gave (spec M3, RFC 952/1123): one label of letters, digits and inner hyphens."""
+    if not _HOSTNAME.fullmatch(value or ""):
+        raise InvalidInput(option, value, "is not a valid host name", "Use 1 to 63 letters, digits and, between them, hyphens")
+    return value
+
+
 def check_unique(option: str, names: Iterable[str], problem: str = "is listed twice") -> None:
     """Refuse a name that stands twice in what a user wrote."""
     seen: set[str] = set()
@@ -74,27 +82,35 @@ def check_unique(option: str, names: Iterable[str], problem: str = "is listed tw
         seen.add(name)
 
 
-def batch_names(name: str, count: int | None) -> Iterator[str]:
-    """The names of a batch of servers (spec M4, M5).
+def check_windows_name(option: str, value: str) -> None:
+    """A Windows guest's name is its NetBIOS name (spec M2); that it is unique holds for every server."""
+    if len(value) > WINDOWS_NAME:
+        raise InvalidInput(option, value, f"has {len(value)} characters", f"A Windows server's name has at most {WINDOWS_NAME}")
 
-    ``None`` means one server of just that name; a count appends -0001, -0002 ..., or fills ``prefix[begin,bits]suffix``.
 
-    :raises InvalidInput: when the numbers do not fit in the bits (spec appendix B).
+def numbered_name(option: str, name: str, number: int) -> str:
+    """The *number*-th name of a batch, from 0 on: ``-0001`` is appended, or ``prefix[begin,bits]suffix`` filled (spec M4, M5).
+
+    :param option: where the name was written.
+    :raises InvalidInput: when the number does not fit in the bits (spec appendix B).
     """
     pattern = _BATCH.fullmatch(name)
     if pattern is None:
-        if count is None:
-            yield check_name("name", name)
-        else:
-            for number in range(1, count + 1):
-                yield check_name("name", f"{name}-{number:04d}")
-        return
+        return f"{name}-{number + 1:04d}"
     begin, bits = int(pattern["begin"]), int(pattern["bits"])
-    last = begin + (1 if count is None else count) - 1
-    if len(str(last)) > bits:
-        raise InvalidInput("name", name, f"has {bits} digits, number {last} needs more", "Raise the bits or lower begin or count")
-    for number in range(begin, last + 1):
-        yield check_name("name", f"{pattern['prefix']}{number:0{bits}d}{pattern['suffix']}")
+    if len(str(begin + number)) > bits:
+        raise InvalidInput(option, name, f"has {bits} digits, number {begin + number} needs more", "Raise the bits or lower begin or count")
+    return f"{pattern['prefix']}{begin + number:0{bits}d}{pattern['suffix']}"
+
+
+def batch_names(name: str, count: int | None, option: str = "name", check: Callable[[str, str], str] = check_name) -> list[str]:
+    """The names of a batch of servers, or their host names (spec M4, M5), each checked.
+
+    :param count: None for one, of just that name unless it is a pattern.
+    """
+    if count is None and _BATCH.fullmatch(name) is None:
+        return [check(option, name)]
+    return [check(option, numbered_name(option, name, number)) for number in range(count or 1)]
 
 
 def hostname(name: str, server_id: str) -> str:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from . import cloud_init, flavors
+from . import cloud_init, flavors, logins
 from .domain_xml import DATA_DISKS
 from .errors import InvalidInput
-from .names import batch_names, check_name, check_unique
+from .names import batch_names, check_hostname, check_name, check_unique
+from .passwords import check_password
+from .tags import check_tags
 
-TAGS = 10
-"""Tags of one server (spec M13)."""
 _DESCRIPTION = re.compile(r"[^<>]{0,255}")
+_TIMEZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class ServerRequest:
     :param key: name of the key pair whose public key is the first of *public_keys*.
     :param public_keys: lines as in authorized_keys.
     :param user_data_hash: sha256 of *user_data*; empty without.
+    :param hostname: the guest's first host name, where it does not derive from the server's.
+    :param timezone: as in the tz database.
     """
 
     name: str
@@ -78,6 +81,14 @@ class ServerRequest:
     az: str | None = None
     description: str | None = None
     deletion_protection: bool | None = None
+    hostname: str | None = None
+    timezone: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def login(self) -> str:
+        """The login mode of a new server (spec M7)."""
+        return logins.mode(self.password is not None, bool(self.public_keys))
 
 
 def _data_disks(items: Iterable[Mapping[str, Any]]) -> tuple[DataDisk, ...]:
@@ -98,16 +109,24 @@ def _nic(item: Mapping[str, Any]) -> Nic:
     return Nic(**{**item, "security_groups": None if groups is None else tuple(groups)})
 
 
-def _check(item: Mapping[str, Any]) -> str:
-    """Validate one server; returns the hash of its user data."""
-    tags = item.get("tags") or {}
-    if len(tags) > TAGS:
-        raise InvalidInput("tags", sorted(tags), f"are {len(tags)}", f"A server has at most {TAGS} tags")
-    if item.get("eip") is not None and item.get("nics") == []:
-        raise InvalidInput("eip", item["eip"], "needs an interface to sit on", "Give nics, or leave eip out")
+def _check_login(item: Mapping[str, Any]) -> None:
     for public_key in item.get("public_keys") or ():
         if len(public_key.split()) < 2 or "\n" in public_key.strip():
             raise InvalidInput("public_keys", public_key, "is not an OpenSSH public key", "Paste the one line of the .pub file")
+    if item.get("password") is not None:
+        if item.get("key") or item.get("public_keys"):
+            hint = "A server has one login mode (spec M7): give password or key and public_keys, or none of them to set a password later"
+            raise InvalidInput("password", "(hidden)", "stands beside a key pair", hint)
+        check_password("password", item["password"])
+
+
+def _check(item: Mapping[str, Any]) -> str:
+    """Validate one server; returns the hash of its user data."""
+    if item.get("eip") is not None and item.get("nics") == []:
+        raise InvalidInput("eip", item["eip"], "needs an interface to sit on", "Give nics, or leave eip out")
+    _check_login(item)
+    if item.get("timezone") is not None and not _TIMEZONE.fullmatch(item["timezone"]):
+        raise InvalidInput("timezone", item["timezone"], "is not the name of a time zone", "Write for example Europe/Berlin or UTC")
     if not _DESCRIPTION.fullmatch(item.get("description") or ""):
         raise InvalidInput("description", item["description"], "is not valid", "Use at most 255 characters, no < or >")
     if item.get("root_disk") is not None and item["root_disk"] < 1:
@@ -127,7 +146,7 @@ def _counted(nic: Mapping[str, Any], number: int) -> dict[str, Any]:
 def expand(servers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Every single server of a list whose items may carry a count (spec M4, M5).
 
-    An interface's address counts up from the given one (spec N4); all else passes untouched.
+    A host name is numbered as the names are, an interface's address counts up from the given one (spec N4); all else passes untouched.
 
     :raises InvalidInput: when a name is invalid or stands there twice.
     """
@@ -142,8 +161,11 @@ def _batch(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     count = None if item.get("count") is None else int(item["count"])
     if count is not None and count < 1:
         raise InvalidInput("count", count, "is too small", "Give at least 1")
+    hostnames = batch_names(item["hostname"], count, "hostname", check_hostname) if item.get("hostname") else []
     for number, name in enumerate(batch_names(item["name"], count)):
         server = {**{key: value for key, value in item.items() if key != "count"}, "name": name}
+        if hostnames:
+            server["hostname"] = hostnames[number]
         if item.get("nics"):
             server["nics"] = [_counted(nic, number) for nic in item["nics"]]
         yield server
@@ -174,8 +196,11 @@ def _request(item: Mapping[str, Any]) -> ServerRequest:
         user_data=item.get("user_data"),
         user_data_hash=hashed,
         eip=None if eip is None else Eip(**eip),
-        tags=None if tags is None else {str(key): str(value) for key, value in tags.items()},
+        tags=None if tags is None else check_tags("tags", tags),
         az=item.get("az"),
         description=item.get("description"),
         deletion_protection=item.get("deletion_protection"),
+        hostname=item.get("hostname"),
+        timezone=item.get("timezone"),
+        password=item.get("password"),
     )

@@ -124,6 +124,10 @@ def represent(server: Server, eip: str | None = None) -> dict[str, Any]:
         "address": told.nics[0].address if told.nics else None,
         "eip": eip,
         "key": told.key or None,
+        "login": told.login or None,
+        "user": told.user or None,
+        "os_type": told.os_type or None,
+        "timezone": told.timezone or None,
         "tags": dict(told.tags),
         "description": told.description,
         "deletion_protection": told.deletion_protection,
@@ -161,6 +165,8 @@ def check_change(server: Server, request: ServerRequest) -> None:
     asked: list[tuple[str, Any, Any]] = [
         ("image", told.image, request.image),
         ("az", told.az, request.az),
+        ("hostname", told.hostname, request.hostname),
+        ("timezone", told.timezone or "the image's", request.timezone),
         ("root_disk", next((disk.size for disk in told.disks if disk.role == "system"), None), request.root_disk),
         ("nics", [nic.subnet for nic in told.nics], None if request.nics is None else [nic.subnet for nic in request.nics]),
         *(

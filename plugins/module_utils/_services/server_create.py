@@ -14,12 +14,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .._engines import config_drive
 from .._engines.libvirt_client import define, read_machine, undefine
-from .._model import cloud_init, domain_xml, metadata, names, times
+from .._engines.password_hash import sha512_crypt
+from .._model import cloud_init, domain_xml, logins, metadata, names, times
 from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.flavors import Flavor
+from .._model.passwords import check_password
 from .._model.plan import Step
 from .._model.server_request import ServerRequest
 from .images import Image, find_image
@@ -36,7 +39,6 @@ class Creation:
     """A server to be made.
 
     :param volumes: the system disk's first.
-    :param root_login: whether the keys log in as root.
     :param leftover: what a run that was killed has left of this server.
     """
 
@@ -45,7 +47,6 @@ class Creation:
     size: Flavor
     volumes: tuple[VolumeRequest, ...]
     told: metadata.ServerMetadata
-    root_login: bool
     leftover: metadata.ServerMetadata | None = None
 
 
@@ -85,10 +86,36 @@ def _check_image(site: Site, request: ServerRequest, size: Flavor, image: Image)
         raise InvalidInput(
             "flavor", str(size), f"has {size.memory} MiB, image {image.name} needs {image.min_memory}", "Choose a larger one"
         )
+    _check_guest(request, image)
     least = max(image.min_disk or 0, -(-image.virtual_size // _GIB))
     if request.root_disk is not None and request.root_disk < least:
         raise InvalidInput("root_disk", request.root_disk, f"is less than image {image.name} needs ({least} GiB)", f"Give at least {least}")
     return request.root_disk or least
+
+
+def _check_guest(request: ServerRequest, image: Image) -> None:
+    """See that what the guest will be told suits its operating system."""
+    if image.os_type == "windows":
+        names.check_windows_name("name", request.name)
+        names.check_windows_name("hostname", request.hostname or "")
+        if request.timezone is not None:
+            raise InvalidInput("timezone", request.timezone, f"cannot be told to {image.name}, a Windows guest", "Set it in the guest")
+    elif request.timezone is not None:
+        _check_timezone(request.timezone)
+    if request.password is not None:
+        check_password("password", request.password, logins.user(image.default_user, image.os_type, request.login), image.os_type)
+    if request.user_data is not None:
+        cloud_init.check_user_data(request.user_data, image.os_type)
+
+
+def _check_timezone(name: str) -> None:
+    """See that there is such a time zone, as far as this host knows them."""
+    if not os.path.isdir("/usr/share/zoneinfo"):
+        return
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, OSError, ValueError):
+        raise InvalidInput("timezone", name, "is not a time zone", "Write for example Europe/Berlin or UTC") from None
 
 
 def _volumes(request: ServerRequest, root_disk: int) -> tuple[VolumeRequest, ...]:
@@ -135,7 +162,11 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
         image=request.image,
         image_id="" if image is None else image.id,
         key=request.key or "",
-        hostname=names.hostname(request.name, server_id),
+        login=request.login,
+        user="root" if image is None else logins.user(image.default_user, image.os_type, request.login),
+        os_type="linux" if image is None else image.os_type,
+        timezone=request.timezone or "",
+        hostname=request.hostname or names.hostname(request.name, server_id),
         description=request.description or "",
         user_data=request.user_data_hash,
         created=times.stamp(times.now()),
@@ -156,8 +187,7 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
             for volume in volumes
         ),
     )
-    root_login = image is None or image.default_user in ("", "root")
-    return Creation(server_id, request, request.size, volumes, told, root_login, leftover), warning
+    return Creation(server_id, request, request.size, volumes, told, leftover), warning
 
 
 def nic_metadata(port: Port) -> metadata.Nic:
@@ -293,6 +323,13 @@ def make_volumes(site: Site, creation: Creation, live: Mapping[str, Volume], rol
     return made
 
 
+def _secret(request: ServerRequest, os_type: str) -> str:
+    """The password as its guest takes it (spec M9)."""
+    if request.password is None or os_type == "windows":
+        return request.password or ""
+    return sha512_crypt(request.password)
+
+
 def finish_definition(site: Site, creation: Creation, ports: Sequence[Port], volumes: Mapping[str, Volume], rollback: Rollback) -> Any:
     """Write the config drive and the complete definition; returns the domain, ready to start."""
     request, host = creation.request, site.host
@@ -317,7 +354,8 @@ def finish_definition(site: Site, creation: Creation, ports: Sequence[Port], vol
             public_keys=request.public_keys,
             user_data=request.user_data,
             seed=base64.b64encode(secrets.token_bytes(384)).decode(),
-            root_login=creation.root_login,
+            root_login=spec.metadata.user == "root",
+            secret=_secret(request, spec.metadata.os_type),
         )
         drive = config_drive.write(host.config_drives, creation.id, files)
         rollback.add("", request.name, partial(config_drive.remove, host.config_drives, creation.id))
