@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from .._model.errors import EcsError
 
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def _bindings() -> Any:
@@ -166,15 +167,21 @@ def undefine(domain: Any, nvram: bool) -> None:
             raise
 
 
-def each(action: Callable[[_Item], object], items: Sequence[_Item]) -> None:
-    """Do *action* on all items, as many at once as there are cores; all are tried, then the first failure is raised."""
+WAITING = 16
+"""Calls at once of those that wait more than they work, fewer than the workers of a libvirtd."""
+
+
+def each(action: Callable[[_Item], _Result], items: Sequence[_Item], at_once: int | None = None) -> list[_Result]:
+    """Do *action* on all items, as many at once as there are cores; all are tried, then the first failure is raised.
+
+    :param at_once: how many at once instead.
+    :returns: the results in the order of the items.
+    """
     if len(items) == 1:
-        action(items[0])
-        return
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return [action(items[0])]
+    with ThreadPoolExecutor(max_workers=at_once or os.cpu_count() or 1) as pool:
         futures = [pool.submit(action, item) for item in items]
-    for future in futures:
-        future.result()
+    return [future.result() for future in futures]
 
 
 _TICK = 0.25

@@ -25,15 +25,27 @@ def pools(connection: Any) -> dict[str, Any]:
     return {pool.name(): pool for pool in connection.listAllStoragePools() if pool.isActive()}
 
 
-def find_pool(connection: Any, name: str) -> Any:
-    """An active pool.
+class Pools:
+    """The active pools of a host, looked up once in a call; each is asked once for its room."""
 
-    :raises NotFound: with the names of those there are.
-    """
-    known = pools(connection)
-    if name not in known:
-        raise NotFound("pool", name, "", f"Active pools: {', '.join(sorted(known)) or 'none'}")
-    return known[name]
+    def __init__(self, connection: Any) -> None:
+        self._known = pools(connection)
+        self._free: dict[str, int] = {}
+
+    def find(self, name: str) -> Any:
+        """An active pool.
+
+        :raises NotFound: with the names of those there are.
+        """
+        if name not in self._known:
+            raise NotFound("pool", name, "", f"Active pools: {', '.join(sorted(self._known)) or 'none'}")
+        return self._known[name]
+
+    def free(self, name: str) -> int:
+        """Bytes that were free in a pool when this was first asked: to count, libvirt looks at every volume."""
+        if name not in self._free:
+            self._free[name] = _available(self.find(name))
+        return self._free[name]
 
 
 def volumes(connection: Any, name: str | None = None) -> Iterator[tuple[str, Any]]:
@@ -53,8 +65,7 @@ def find_volume(connection: Any, pool: str, name: str) -> Any:
     return next((volume for where, volume in volumes(connection, name) if where == pool), None)
 
 
-def available(pool: Any) -> int:
-    """Bytes that are free in a pool now."""
+def _available(pool: Any) -> int:
     import libvirt
 
     # libvirt counts at a refresh only, and refuses one while a volume is being made: then the last count must do.

@@ -273,7 +273,7 @@ def check_volumes(site: Site, server: str, wanted: Sequence[VolumeRequest], live
         old = live.get(site.scope.id("volume", volume.name))
         with step(site, server, "volume", volume.name.removeprefix(f"{server}-")):
             if old is None or volume.role == "system":
-                plan_volume(site.connection, site.host, site.scope, volume)
+                plan_volume(site.pools(), site.host, site.scope, volume)
             elif old.server not in ("", server):
                 raise EcsError(
                     f"volume {old.name} is attached to server {old.server}", "ECS_IN_USE", "Detach it, or call the disk otherwise"
@@ -317,7 +317,7 @@ def make_volumes(site: Site, creation: Creation, live: Mapping[str, Volume], rol
                 continue
             if old is not None:
                 delete_volume(site.connection, old)
-            new = create_volume(site.connection, site.host, site.scope, volume)
+            new = create_volume(site.pools(), site.host, site.scope, volume)
             rollback.add("volume", volume.name, partial(delete_volume, site.connection, new))
             made[volume_id] = new
     return made

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from .._engines import guest_agent
-from .._engines.libvirt_client import Events, each, power_off, press_power_button
+from .._engines.libvirt_client import WAITING, Events, each, power_off, press_power_button
 from .._model.errors import EcsError
 
 _RESULT = "/run/cloud-init/result.json"
@@ -54,7 +54,7 @@ def stop(events: Events, domains: Sequence[Any], timeout: int, force: bool) -> N
     events.stopped -= ids
     start = time.monotonic()
     if timeout > 0:
-        each(_ask, domains)
+        each(_ask, domains, WAITING)
         if not events.wait(lambda: ids <= events.stopped, start + timeout / 2):
             each(press_power_button, _running(events, domains))
     if events.wait(lambda: ids <= events.stopped, start + timeout):
@@ -66,7 +66,7 @@ def stop(events: Events, domains: Sequence[Any], timeout: int, force: bool) -> N
             "ECS_TIMEOUT",
             "Raise stop_timeout, or set force to power off what does not stop; unsaved data is lost then",
         )
-    each(power_off, left)
+    each(power_off, left, WAITING)
 
 
 def _ask(domain: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .._engines import config_drive
-from .._engines.libvirt_client import Live, each, power_off, undefine
+from .._engines.libvirt_client import WAITING, Live, each, power_off, undefine
 from .._model.plan import Step
 from .._model.servers import Server
 from .ports import plan_removal, remove_ports
@@ -41,7 +41,7 @@ def remove(site: Site, servers: Sequence[Server], live: Mapping[str, Live], dele
 
     Data disks and public addresses are kept, detached and unbound, unless asked otherwise (spec R12).
     """
-    each(lambda server: power_off(live[server.id].domain), servers)
+    each(lambda server: power_off(live[server.id].domain), servers, WAITING)
     ports = _ports(servers)
     if ports:
         remove_ports(site.northbound(), ports, release_eips=delete_eip)

@@ -70,7 +70,7 @@ def _attach_disk(
         volume = live.get(volume_id)
         if volume is None:
             request = VolumeRequest(name, size=disk.size, type=disk.type)
-            volume = create_volume(site.connection, site.host, site.scope, request)
+            volume = create_volume(site.pools(), site.host, site.scope, request)
             rollback.add("volume", name, partial(delete_volume, site.connection, volume))
         device = domain_xml.DiskDevice(volume.path, volume.format, target, names.disk_serial(volume_id))
         text = ET.tostring(domain_xml.disk_element(device), encoding="unicode")

@@ -196,17 +196,20 @@ def _make_ports(site: Site, plan: _Plan, ports: PortPlan, rollback: Rollback) ->
     plan.ports = done
 
 
+def _complete(site: Site, plan: _Plan, creation: Creation, rollback: Rollback) -> Any:
+    """The volumes, the config drive and the domain of one server, several of which are made at once; returns the domain."""
+    volumes = server_create.make_volumes(site, creation, plan.volumes, rollback)
+    return server_create.finish_definition(site, creation, plan.server_ports(creation.id), volumes, rollback)
+
+
 def _create(site: Site, plan: _Plan, rollback: Rollback) -> dict[str, Any]:
     """Make what is new and change what differs; returns the domains to start, by name."""
     for creation in plan.creations:
         server_create.reserve(site, creation, plan.server_ports(creation.id), rollback)
     if plan.ports is not None and plan.ports.steps:
         _make_ports(site, plan, plan.ports, rollback)
-    made = {creation.id: server_create.make_volumes(site, creation, plan.volumes, rollback) for creation in plan.creations}
-    domains = {
-        creation.request.name: server_create.finish_definition(site, creation, plan.server_ports(creation.id), made[creation.id], rollback)
-        for creation in plan.creations
-    }
+    made = each(lambda creation: _complete(site, plan, creation, rollback), plan.creations)
+    domains = {creation.request.name: domain for creation, domain in zip(plan.creations, made, strict=True)}
     for change in plan.changes:
         if change.steps or change.told != change.server.metadata:
             server_update.apply(site, change, plan.live[change.server.id], plan.volumes, rollback)

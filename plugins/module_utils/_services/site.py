@@ -13,6 +13,7 @@ from typing import Any
 
 from .._engines.host import Host
 from .._engines.libvirt_client import connect
+from .._engines.storage_pool import Pools
 from .._model.errors import EcsError
 from .._model.names import Scope
 
@@ -25,12 +26,14 @@ class Site:
     """The place of a call.
 
     :param northbound: opens the Northbound at its first call and keeps it open to the end.
+    :param pools: looks up the storage pools at its first call.
     """
 
     connection: Any
     host: Host
     scope: Scope
     northbound: Callable[[], Any]
+    pools: Callable[[], Pools]
 
 
 @contextmanager
@@ -40,7 +43,8 @@ def open_site(uri: str, host: Host, scope: Scope, northbound: Callable[[], Abstr
     :param northbound: makes a Northbound client.
     """
     with ExitStack() as stack, connect(uri, events=True) as connection:
-        yield Site(connection, host, scope, functools.cache(lambda: stack.enter_context(northbound())))
+        opened = functools.cache(lambda: stack.enter_context(northbound()))
+        yield Site(connection, host, scope, opened, functools.cache(lambda: Pools(connection)))
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from typing import Any
 
 from .._engines import guest_agent, storage_pool
 from .._engines.host import Host
-from .._engines.libvirt_client import attach, detach, read_domains, set_metadata
+from .._engines.libvirt_client import attach, detach, each, read_domains, set_metadata
+from .._engines.storage_pool import Pools
 from .._model import domain_xml, metadata
 from .._model import volumes as model
 from .._model.errors import EcsError, InvalidInput, NotFound
@@ -85,7 +86,7 @@ def _read(connection: Any, holders: Iterable[_Holder], scope: Scope | None, regi
 # --- making and removing, also for servers -------------------------------------------------------------------------------------------
 
 
-def plan_volume(connection: Any, host: Host, scope: Scope, request: VolumeRequest) -> tuple[Volume, Image | None]:
+def plan_volume(pools: Pools, host: Host, scope: Scope, request: VolumeRequest) -> tuple[Volume, Image | None]:
     """A new volume as it will be, and the image it begins as; nothing is made.
 
     :raises EcsError: when pool or image do not exist, the size is wrong, or ECS_NO_SPACE when the pool has less than it free.
@@ -93,8 +94,8 @@ def plan_volume(connection: Any, host: Host, scope: Scope, request: VolumeReques
     about = f"volume {check_name('name', request.name)}"
     image = find_image(host.image_library, scope, request.image) if request.image else None
     size = model.check_size(f"{about}: size", request.size, image)
-    pool = storage_pool.find_pool(connection, request.type or host.default_pool)
-    _check_room(about, pool, size * GIB, host)
+    pool = pools.find(request.type or host.default_pool)
+    _check_room(about, pools, pool.name(), size * GIB, host)
     volume = Volume(
         id=scope.id("volume", request.name),
         name=request.name,
@@ -109,23 +110,23 @@ def plan_volume(connection: Any, host: Host, scope: Scope, request: VolumeReques
     return volume, image
 
 
-def _check_room(about: str, pool: Any, needed: int, host: Host) -> None:
-    free = storage_pool.available(pool)
+def _check_room(about: str, pools: Pools, pool: str, needed: int, host: Host) -> None:
+    free = pools.free(pool)
     if needed > free:
         raise EcsError(
-            f"{about}: pool {pool.name()} on {host.name} has {gib(free)} free, {gib(needed)} needed",
+            f"{about}: pool {pool} on {host.name} has {gib(free)} free, {gib(needed)} needed",
             "ECS_NO_SPACE",
             "Choose another disk type, free space, or place it elsewhere",
         )
 
 
-def create_volume(connection: Any, host: Host, scope: Scope, request: VolumeRequest) -> Volume:
+def create_volume(pools: Pools, host: Host, scope: Scope, request: VolumeRequest) -> Volume:
     """Make a volume; one of that name that a parallel run made is taken.
 
     :raises EcsError: as :func:`plan_volume`.
     """
-    volume, image = plan_volume(connection, host, scope, request)
-    pool = storage_pool.find_pool(connection, volume.type)
+    volume, image = plan_volume(pools, host, scope, request)
+    pool = pools.find(volume.type)
     with in_use(image) if image else nullcontext():
         live = storage_pool.create(pool, model.file_name(scope, volume.name), model.build(scope, volume.name, volume.size, image))
     return replace(volume, path=live.path())
@@ -155,6 +156,7 @@ class _Volumes:
 
     def __init__(self, connection: Any, host: Host, scope: Scope, names: Sequence[str], force: bool, timeout: float) -> None:
         self.connection, self.host, self.scope, self.force, self.timeout = connection, host, scope, force, timeout
+        self.pools = Pools(connection)
         self.holders = _holders(connection)
         only = names[0] if len(names) == 1 else None
         self.live = {volume.name: volume for volume in _read(connection, self.holders, scope, scope.region, only)}
@@ -177,7 +179,7 @@ class _Volumes:
         about = f"volume {check_name('name', request.name)}"
         live = self.live.get(request.name)
         if live is None:
-            volume, _image = plan_volume(self.connection, self.host, self.scope, request)
+            volume, _image = plan_volume(self.pools, self.host, self.scope, request)
             planned = [self._create(request, volume)]
         else:
             volume = live
@@ -206,7 +208,7 @@ class _Volumes:
         after = {"size": volume.size, "type": volume.type, "image": request.image}
 
         def do() -> None:
-            create_volume(self.connection, self.host, self.scope, request)
+            create_volume(self.pools, self.host, self.scope, request)
 
         return _Change(
             Step("create", "volume", volume.name, after={key: value for key, value in after.items() if value}),
@@ -220,7 +222,7 @@ class _Volumes:
         size = model.check_size(f"{about}: size", request.size, None)
         if size < live.size:
             raise InvalidInput(f"{about}: size", size, f"is less than its {live.size} GiB", "A disk can only grow (spec D-37)")
-        _check_room(about, storage_pool.find_pool(self.connection, live.type), (size - live.size) * GIB, self.host)
+        _check_room(about, self.pools, live.type, (size - live.size) * GIB, self.host)
         holder = self.holder(live.server) if live.server else None
 
         def do() -> None:
@@ -311,13 +313,20 @@ class _Volumes:
         set_metadata(holder.domain, changed, metadata.PREFIX, metadata.NAMESPACE, holder.active)
 
 
-def _perform(changes: Iterable[_Change]) -> None:
+def _perform(changes: Sequence[_Change]) -> None:
     with Rollback() as rollback:
-        for change in changes:
+
+        def perform(change: _Change) -> None:
             change.do()
             if change.undo is not None:
                 verb = "volume" if change.step.action == "create" else "attachment"
                 rollback.add(verb, change.step.name, change.undo)
+
+        # New volumes are each its own; what comes after them changes domains, one thing at a time.
+        each(perform, [change for change in changes if change.step.action == "create"])
+        for change in changes:
+            if change.step.action != "create":
+                perform(change)
 
 
 def ensure_present(
@@ -359,7 +368,7 @@ def _ensure_present(volumes: _Volumes, requests: Sequence[VolumeRequest], check:
 
 def _expected(volumes: _Volumes, request: VolumeRequest) -> Volume:
     live = volumes.live.get(request.name)
-    volume = live or plan_volume(volumes.connection, volumes.host, volumes.scope, request)[0]
+    volume = live or plan_volume(volumes.pools, volumes.host, volumes.scope, request)[0]
     return replace(volume, size=request.size or volume.size, server=volume.server if request.server is None else request.server)
 
 
