@@ -227,7 +227,7 @@ options:
     type: bool
     default: false
 notes:
-  - The host needs C(genisoimage) or C(xorrisofs); role P(altostratus.ecs.hypervisor#role) installs it.
+  - The host needs the Python library pycdlib; role P(altostratus.ecs.hypervisor#role) installs it.
 """
 
 EXAMPLES = r"""

@@ -64,6 +64,8 @@ def test_life(call: Any, hypervisor: Any, ovn: Any, network: None) -> None:
     assert (told["address"], told["eip"]) == (told["nics"][0]["address"], "203.0.113.3")
     drive = hypervisor.directory / "config-drives" / f"{told['id']}.iso"
     assert drive.stat().st_mode & 0o777 == 0o600
+    probe = ["blkid", "-p", "-o", "value", "-s", "TYPE", "-s", "LABEL", drive]
+    assert subprocess.run(probe, check=True, capture_output=True, text=True).stdout.split() == ["config-2", "iso9660"]
     assert ports(ovn) == ["web-nic0"]
 
     again = call(server, **wanted)

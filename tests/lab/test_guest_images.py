@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.altostratus.ecs.plugins.module_utils._engines import config_drive
+
 from .conftest import execute, playbook
 
 IMAGES = Path(os.environ.get("ECS_IMAGE_DIR", "/var/cache/altostratus-lab/images"))
@@ -111,20 +113,15 @@ class Guest:
         return time.monotonic() - started
 
 
-def config_drive(directory: Path) -> Path:
+def make_config_drive(directory: Path) -> str:
     """The ISO that a server gets: OpenStack's layout, label config-2."""
-    latest = directory / "drive/openstack/latest"
-    latest.mkdir(parents=True)
     metadata = {
         "uuid": INSTANCE, "hostname": "web-0001", "name": "web-0001",
         "public_keys": {"ops": (directory / "key.pub").read_text(), "second": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA== second"},
     }  # fmt: skip
-    (latest / "meta_data.json").write_text(json.dumps(metadata))
-    (latest / "network_data.json").write_text(json.dumps(NETWORKS))
-    (latest / "user_data").write_text(USER_DATA)
-    drive = directory / "drive.iso"
-    execute(["genisoimage", "-quiet", "-J", "-r", "-V", "config-2", "-o", drive, directory / "drive"])
-    return drive
+    contents = {"meta_data.json": json.dumps(metadata), "network_data.json": json.dumps(NETWORKS), "user_data": USER_DATA}
+    encoded = {f"openstack/latest/{name}": text.encode() for name, text in contents.items()}
+    return config_drive.write(str(directory), INSTANCE, encoded)
 
 
 def free_port() -> int:
@@ -145,7 +142,7 @@ def guest(request: pytest.FixtureRequest, images: dict[str, dict[str, Any]], tmp
     directory = tmp_path_factory.mktemp(request.param)
     for key in ("key", "other"):
         execute(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / key])
-    drive, disk, port = config_drive(directory), directory / "disk.qcow2", free_port()
+    drive, disk, port = make_config_drive(directory), directory / "disk.qcow2", free_port()
     image = images[request.param]
     execute(["qemu-img", "create", "-q", "-f", "qcow2", "-F", image["format"], "-b", image["path"], disk, DISK_SIZE])
     arguments = [
