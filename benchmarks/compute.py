@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from harness import BUILD, IN_LAB, LAB, ON_HOST, ROOT, Figure, Play, on_host, pings, prepared_lab, run, take_turns
+from harness import BUILD, IN_LAB, LAB, ROOT, Figure, Play, on_host, pings, prepared_lab, run, take_turns
 
 HOST = "hv1"
 SCOPE = {"module_defaults": {"group/altostratus.ecs.project": {"project": "bench"}}}
@@ -57,7 +57,6 @@ def _give_back() -> None:
         {"altostratus.ecs.vpc": {"name": "bench", "state": "absent"}},
         {"altostratus.ecs.security_group": {"name": "default", "state": "absent"}},
         {"altostratus.ecs.image": {"name": "empty", "state": "absent"}},
-        {"ansible.builtin.file": {"path": str(ON_HOST), "state": "absent"}},
         {"ansible.builtin.file": {"path": "/var/tmp/empty.qcow2", "state": "absent"}},
     ]
     Play("bench project removed", tasks, hosts=HOST, lab=True, settings=SCOPE)()

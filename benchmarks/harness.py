@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -176,20 +177,13 @@ def pings(count: int = 1, **where: Any) -> Play:
     return Play("pings", [{"ansible.builtin.ping": {}} for _ in range(count)], **where)
 
 
+@cache
 def prepared_lab() -> None:
-    """See that the lab runs and its hosts are hypervisors; with the peers' programs on them.
-
-    A lab of another make is replaced.
-    """
-    # virt-install is one of the peers
+    """Build the lab anew, once in a run, and make its hosts hypervisors; with the peers' programs on them."""
+    print("    the lab is built", flush=True)
     defaults = yaml.safe_load((ROOT / "roles/lab/defaults/main.yml").read_text(encoding="utf-8"))
     packages = json.dumps({"lab_host_packages": [*defaults["lab_host_packages"], "virtinst"]})
-    have = (LAB / "bin/ssh").exists() and subprocess.run(
-        [LAB / "bin/ssh", "hv1", "test", "-x", "/usr/bin/virt-install"], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    ).returncode == 0  # fmt: skip
-    if not have:
-        print("    the lab is built", flush=True)
-        run("ansible-playbook", "playbooks/lab_destroy.yml")
+    run("ansible-playbook", "playbooks/lab_destroy.yml")
     run("ansible-playbook", "playbooks/lab.yml", "-e", packages)
     # 200 tiny servers on the few cores of the machine
     run(*IN_LAB, "ansible-playbook", "-i", LAB / "inventory.yml", "playbooks/site.yml", "-e", "ecs_cpu_overcommit=200")

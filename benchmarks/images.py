@@ -49,17 +49,27 @@ def image_import() -> Iterator[Figure]:
         for name, more in (("image_import", {}), ("image_import checked", {"checksum": checksum})):
             task = {"altostratus.ecs.image": {"name": "large", "source": str(vmdk), **more}}
             ours = Play(name, [task], environment={"ECS_HOST_FILE": str(directory / "host.json")})
+            bare = ("qemu-img", "convert", "-f", "vmdk", "-O", "qcow2", vmdk, library / "bare.qcow2")
+
+            def converted_and_synced(bare: tuple[str | Path, ...] = bare) -> None:
+                run(*bare)
+                run("sync", bare[-1])
+
             times = take_turns(
                 {
                     "ours": lambda ours=ours: ours(changed=True),  # type: ignore[misc]
                     "fixed": pings(),
-                    "limit": lambda: run("qemu-img", "convert", "-f", "vmdk", "-O", "qcow2", vmdk, library / "bare.qcow2"),
+                    "limit": lambda bare=bare: run(*bare),  # type: ignore[misc]
+                    "convert, sync": converted_and_synced,
                 },
                 repetitions=5,
                 before=before,
             )
-            goal = "<= 1.1x limit" if not more else "none: the source is hashed before any tool opens it"
-            yield times.figure(name, 1, goal, lambda figure, more=more: bool(more) or figure.ratio_to_limit <= 1.1)
+            goal = "none: the source is hashed before any tool opens it" if more else "<= 1.1x limit"
+            note = "ours inspects, hashes (beside the conversion), converts and syncs; the limit converts only"
+            yield times.figure(
+                name, 1, goal, lambda figure, more=more: bool(more) or figure.ratio_to_limit <= 1.1, "convert, sync", "" if more else note
+            )  # fmt: skip
     finally:
         shutil.rmtree(directory)
 
@@ -110,5 +120,4 @@ def disk_from_image() -> Iterator[Figure]:
         play(
             "no base image",
             {"altostratus.ecs.image": {"name": "base", "state": "absent"}},
-            {"ansible.builtin.file": {"path": str(ON_HOST), "state": "absent"}},
         )()

@@ -12,6 +12,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -260,9 +261,10 @@ class _Import:
     def _import(self) -> Image:
         base = f"{self.library}/.{self.id}"
         try:
-            path, source = self._fetch(f"{base}.source") if self.is_url else self._verify(str(self.request.source))
+            path, hashed = self._fetch(f"{base}.source") if self.is_url else self._verify(str(self.request.source))
             facts = self._inspect(path)
             self._convert(path, facts, f"{base}.new")
+            source = hashed()
             if path == source.location and _identity(path) != (source.size, source.mtime):
                 raise EcsError(f"image {self.request.name}: {path} changed while it was read", "ECS_IMAGE_REFUSED", "Try again")
             final = f"{self.library}/{self.id}.qcow2"
@@ -302,13 +304,27 @@ class _Import:
             )
         return f"{algorithm}:{digest}"
 
-    def _verify(self, path: str) -> tuple[str, Source]:
+    def _verify(self, path: str) -> tuple[str, Callable[[], Source]]:
+        """A source on this host, and what tells its checksum.
+
+        One that was given is verified before any tool opens the file. One that only says what the image was made from is computed while the
+        file is converted, which takes as long.
+        """
         algorithm = self.checksum[0] if self.checksum else "sha256"
         size, mtime = _identity(path)
-        digest = files.digests(path, [algorithm])[algorithm]
-        return path, Source(path, self._agrees(algorithm, digest), size, mtime)
 
-    def _fetch(self, path: str) -> tuple[str, Source]:
+        def source() -> Source:
+            return Source(path, self._agrees(algorithm, files.digests(path, [algorithm])[algorithm]), size, mtime)
+
+        if self.checksum:
+            verified = source()
+            return path, lambda: verified
+        beside = ThreadPoolExecutor(1)
+        hashing = beside.submit(source)
+        beside.shutdown(wait=False)
+        return path, hashing.result
+
+    def _fetch(self, path: str) -> tuple[str, Callable[[], Source]]:
         url = str(self.request.source)
         algorithm = self.checksum[0] if self.checksum else "sha256"
         shown = -1
@@ -326,7 +342,8 @@ class _Import:
             if not error.message.startswith("image "):
                 error.message = f"image {self.request.name}: {error.message}"
             raise
-        return path, Source(_location(url), self._agrees(algorithm, digest))
+        source = Source(_location(url), self._agrees(algorithm, digest))
+        return path, lambda: source
 
     def _convert(self, path: str, facts: ImageFacts, target: str) -> None:
         try:
