@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 
 from .._model.errors import EcsError
@@ -28,6 +25,11 @@ def download(
     :returns: bytes and hexadecimal digest.
     :raises EcsError: ECS_DOWNLOAD when the server refuses, is silent for a minute, or stops early.
     """
+    # These take longer to import than most calls, which fetch nothing, take altogether.
+    import http.client
+    import urllib.error
+    import urllib.request
+
     if not url.lower().startswith(SCHEMES):
         raise EcsError(f"{url} is no http or https URL", "ECS_DOWNLOAD")
     request = urllib.request.Request(url, headers={"User-Agent": "altostratus.ecs"})  # noqa: S310 - seen above

@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .._engines import config_drive
 from .._engines.libvirt_client import define, read_machine, undefine
@@ -112,6 +111,8 @@ def _check_timezone(name: str) -> None:
     """See that there is such a time zone, as far as this host knows them."""
     if not os.path.isdir("/usr/share/zoneinfo"):
         return
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, OSError, ValueError):
