@@ -66,10 +66,10 @@ def main() -> None:
 
     def service() -> _module.Result:
         host = read_host()
-        name = module.params["name"]
+        scope, name = _module.scope_of(module, host), module.params["name"]
         with _module.northbound(module, host) as nb:
-            found = read_ports(nb, _module.scope_of(module, host))
-        return _module.Result(values={"network_interfaces": [item.represent() for item in found if name in (None, item.name)]})
+            found = read_ports(nb, scope, ids=None if name is None else [scope.id("port", name)])
+        return _module.Result(values={"network_interfaces": [item.represent() for item in found]})
 
     _module.run(module, service)
 

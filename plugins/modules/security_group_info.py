@@ -64,10 +64,9 @@ def main() -> None:
 
     def service() -> _module.Result:
         host = read_host()
-        name = module.params["name"]
         with _module.northbound(module, host) as nb:
-            found = security_groups.read_all(nb, _module.scope_of(module, host))
-        return _module.Result(values={"security_groups": [item.represent() for item in found if name in (None, item.name)]})
+            found = security_groups.read_all(nb, _module.scope_of(module, host), module.params["name"])
+        return _module.Result(values={"security_groups": [item.represent() for item in found]})
 
     _module.run(module, service)
 

@@ -42,6 +42,7 @@ class Kind(Enum):
     REFERENCE = "optional reference"
 
 
+_COMMON = {"_uuid": Kind.REFERENCE, "external_ids": Kind.MAP}
 _COLUMNS: dict[str, dict[str, Kind]] = {
     "NB_Global": {"options": Kind.MAP},
     "Logical_Switch": {"ports": Kind.REFERENCES, "qos_rules": Kind.REFERENCES, "other_config": Kind.MAP},
@@ -66,47 +67,66 @@ _COLUMNS: dict[str, dict[str, Kind]] = {
     "QoS": {"bandwidth": Kind.MAP},
 }
 
+_KINDS = {table: {**_COMMON, **kinds} for table, kinds in _COLUMNS.items()}
 
-def _kind(table: str, column: str) -> Kind | None:
-    return Kind.MAP if column == "external_ids" else _COLUMNS.get(table, {}).get(column)
+
+def _kinds(table: str) -> Mapping[str, Kind]:
+    return _KINDS.get(table, _COMMON)
 
 
 def encode(table: str, column: str, value: Any) -> Any:
     """A Python value as the column's RFC 7047 JSON; None is an empty optional."""
-    kind = _kind(table, column)
-    if column == "_uuid":
-        return ["uuid", value]
+    return _encode(_kinds(table).get(column), value)
+
+
+def _encode(kind: Kind | None, value: Any) -> Any:
+    if kind is None:
+        return value
     if kind is Kind.MAP:
         return ["map", [[key, item] for key, item in value.items()]]
     if kind is Kind.SET:
         return ["set", sorted(value)]
     if kind is Kind.REFERENCES:
         return ["set", [["uuid", item] for item in sorted(value)]]
-    if kind in (Kind.OPTIONAL, Kind.REFERENCE) and value is None:
+    if value is None:
         return ["set", []]
     return ["uuid", value] if kind is Kind.REFERENCE else value
 
 
-def _atom(value: Any) -> Any:
-    return value[1] if isinstance(value, list) and value[0] == "uuid" else value
-
-
 def decode(table: str, column: str, value: Any) -> Any:
     """RFC 7047 JSON as Python: maps are dicts, sets frozensets, an empty optional None, a reference its uuid."""
-    if _kind(table, column) is Kind.MAP:
-        return {key: _atom(item) for key, item in value[1]}
-    members = value[1] if isinstance(value, list) and value[0] == "set" else [value]
-    if _kind(table, column) in (Kind.SET, Kind.REFERENCES):
-        return frozenset(_atom(member) for member in members)
-    return _atom(members[0]) if members else None
+    return _decode(_kinds(table).get(column), value)
+
+
+def _decode(kind: Kind | None, value: Any) -> Any:
+    if kind is Kind.MAP:
+        return dict(value[1])
+    if kind is Kind.SET:
+        return frozenset(value[1]) if isinstance(value, list) else frozenset({value})
+    if kind is Kind.REFERENCES:
+        return frozenset(item[1] for item in value[1]) if value[0] == "set" else frozenset({value[1]})
+    if isinstance(value, list):
+        return value[1] if value[0] == "uuid" else None
+    return value
 
 
 def _row(table: str, columns: Mapping[str, Any]) -> dict[str, Any]:
-    return {column: encode(table, column, value) for column, value in columns.items()}
+    kinds = _kinds(table)
+    return {column: _encode(kinds.get(column), value) for column, value in columns.items()}
+
+
+def _values(table: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = _kinds(table)
+    return {column: _decode(kinds.get(column), value) for column, value in row.items()}
 
 
 def _where(table: str, conditions: Iterable[Condition]) -> list[Any]:
     return [[column, function, encode(table, column, value)] for column, function, value in conditions]
+
+
+def _is(uuid: str) -> list[Any]:
+    """The condition that finds one row; the server needs no scan for it."""
+    return [["_uuid", "==", ["uuid", uuid]]]
 
 
 def insert(table: str, uuid: str, columns: Mapping[str, Any]) -> Operation:
@@ -121,13 +141,13 @@ def update(table: str, where: Iterable[Condition], columns: Mapping[str, Any]) -
 
 def delete(table: str, uuid: str) -> Operation:
     """Delete one row."""
-    return {"op": "delete", "table": table, "where": _where(table, [("_uuid", "==", uuid)])}
+    return {"op": "delete", "table": table, "where": _is(uuid)}
 
 
 def mutate(table: str, uuid: str, column: str, mutator: str, members: Iterable[str]) -> Operation:
     """Insert members into a set column of one row, or delete them from it; what is there already, or not there, is fine."""
     mutation = [column, mutator, encode(table, column, members)]
-    return {"op": "mutate", "table": table, "where": _where(table, [("_uuid", "==", uuid)]), "mutations": [mutation]}
+    return {"op": "mutate", "table": table, "where": _is(uuid), "mutations": [mutation]}
 
 
 def expect(table: str, uuid: str, columns: Mapping[str, Any] | None = None) -> Operation:
@@ -136,7 +156,7 @@ def expect(table: str, uuid: str, columns: Mapping[str, Any] | None = None) -> O
     return {
         "op": "wait",
         "table": table,
-        "where": _where(table, [("_uuid", "==", uuid)]),
+        "where": _is(uuid),
         "columns": list(columns),
         "until": "==",
         "rows": [_row(table, columns)],
@@ -265,22 +285,40 @@ class Northbound:
             {"op": "select", "table": table, "where": _where(table, where), "columns": list(columns)} for table, where, columns in queries
         ]
         return [
-            [{column: decode(table, column, value) for column, value in row.items()} for row in result["rows"]]
-            for (table, where, columns), result in zip(queries, self.transact(operations), strict=True)
+            [_values(table, row) for row in result["rows"]]
+            for (table, where, columns), result in zip(queries, self._execute(operations), strict=True)
         ]
 
     def find(self, table: str, uuids: Iterable[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Rows by uuid, in one round trip; a uuid that does not exist is not in the result."""
-        wanted = list(dict.fromkeys(uuids))
-        found = self.select_all((table, [("_uuid", "==", uuid)], columns) for uuid in wanted)
-        return {uuid: rows[0] for uuid, rows in zip(wanted, found, strict=True) if rows}
+        found = self.find_all((table, uuid, columns) for uuid in uuids)
+        return {uuid: row for (table, uuid), row in found.items()}
+
+    def find_all(self, wanted: Iterable[tuple[str, str, Sequence[str]]]) -> dict[tuple[str, str], dict[str, Any]]:
+        """Rows of several tables by table and uuid, each with the columns that are wanted of it, in one round trip."""
+        keys = {(table, uuid): list(columns) for table, uuid, columns in wanted}
+        if not keys:
+            return {}
+        operations = [{"op": "select", "table": table, "where": _is(uuid), "columns": columns} for (table, uuid), columns in keys.items()]
+        results = zip(keys, self._execute(operations), strict=True)
+        return {key: _values(key[0], row) for key, result in results for row in result["rows"]}
+
+    def count(self, *queries: tuple[str, Iterable[Condition]]) -> list[int]:
+        """How many rows of each table meet all conditions, in one round trip.
+
+        The server counts, no row travels: an update of no column changes nothing and tells how many rows it met.
+        """
+        return [result["count"] for result in self._execute([update(table, where, {}) for table, where in queries])]
 
     def transact(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:
-        """All operations, or none of them.
+        """Write: all operations, or none of them.
 
         :raises LostRace: an :func:`expect` did not hold, or a row to insert exists by now.
         :raises EcsError: ECS_OVN with the server's own words.
         """
+        return self._execute(operations)
+
+    def _execute(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:
         results = self._call("transact", [DATABASE, *operations])
         for result in results:
             problem = result and result.get("error")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network
 from itertools import combinations
 
 from .errors import EcsError, InvalidInput
@@ -18,13 +18,16 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 def any_network(option: str, value: str) -> IPv4Network | IPv6Network:
     """A CIDR or single address of either IP version, with no host bits set."""
+    kind = IPv6Network if ":" in value else IPv4Network
     try:
-        loose = ip_network(value.strip(), strict=False)
+        return kind(value.strip())
+    except ValueError:
+        pass
+    try:
+        loose = kind(value.strip(), strict=False)
     except ValueError as error:
         raise InvalidInput(option, value, "is not an IP address or CIDR", "Write for example 10.20.0.0/16") from error
-    if "/" in value and str(loose.network_address) != str(ip_network(value.split("/")[0].strip()).network_address):
-        raise InvalidInput(option, value, "has host bits set", f"Write {loose}, or one address without a prefix length")
-    return loose
+    raise InvalidInput(option, value, "has host bits set", f"Write {loose}, or one address without a prefix length")
 
 
 def network(option: str, value: str) -> IPv4Network:

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .errors import InvalidInput
 
-_NAMESPACE = uuid.UUID("5f0c1f2e-6f0e-5b7e-9d3a-0e6f9b1c2d4a")
+_NAMESPACE = "5f0c1f2e-6f0e-5b7e-9d3a-0e6f9b1c2d4a"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 WINDOWS_NAME = 15
 """Characters of a Windows guest's name (spec M2)."""
 _BATCH = re.compile(r"(?P<prefix>.*)\[(?P<begin>[0-9]{1,4}),(?P<bits>[1-4])\](?P<suffix>.*)")
+
+
+def derived_id(namespace: str, name: str) -> str:
+    """The UUIDv5 (RFC 9562) of a name within another UUID, as text; the standard library's takes four times as long, which tens of
+    thousands of rows feel."""
+    digest = hashlib.sha1(bytes.fromhex(namespace.replace("-", "")) + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Scope:
 
     def id(self, kind: str, name: str) -> str:
         """The id of a resource: UUIDv5 of region/project/kind/name."""
-        return str(uuid.uuid5(_NAMESPACE, f"{self.region}/{self.project}/{kind}/{name}"))
+        return derived_id(_NAMESPACE, f"{self.region}/{self.project}/{kind}/{name}")
 
     def domain(self, server: str) -> str:
         """The libvirt domain's name; a project holds no dot, so the first dot parts the two."""

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from typing import Any, NamedTuple
 
-from .names import Scope, mac_address
+from .names import Scope, derived_id, mac_address
 from .rules import DEFAULT_GROUP, EGRESS, INGRESS, Rule, acl_columns, default_rules
 
 SWITCH, PORT = "Logical_Switch", "Logical_Switch_Port"
@@ -33,11 +32,15 @@ DHCP_LEASE_SECONDS = 86400
 VXLAN_NETWORKS = 4095
 VXLAN_PORTS = 2047
 
+# What a main row of a resource has for us to compare.
+PORT_COLUMNS = ("name", "addresses", "port_security", "dhcpv4_options", "external_ids")
+GROUP_COLUMNS = ("name", "acls", "external_ids")
+ACL_COLUMNS = ("direction", "priority", "match", "action", "external_ids")
+
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One wanted Northbound row.
 
     :param columns: the columns we answer for; others are left alone.
@@ -56,14 +59,16 @@ class Row:
 
 def part_id(resource_id: str, part: str) -> str:
     """The uuid of a helper row of a resource."""
-    return str(uuid.uuid5(uuid.UUID(resource_id), part))
+    return derived_id(resource_id, part)
 
 
 def _ids(kind: str, **values: Any) -> dict[str, str]:
     """external_ids of a row; None and empty values are left out."""
-    given = {key: value for key, value in values.items() if value not in (None, "", ())}
-    texts = {f"ecs:{key}": ",".join(value) if isinstance(value, tuple) else str(value) for key, value in given.items()}
-    return {"ecs:kind": kind, **texts}
+    ids = {"ecs:kind": kind}
+    for key, value in values.items():
+        if value not in (None, "", ()):
+            ids[f"ecs:{key}"] = ",".join(value) if isinstance(value, tuple) else str(value)
+    return ids
 
 
 def _value(row: Mapping[str, Any], key: str) -> str:
@@ -388,17 +393,27 @@ class SecurityGroup:
 
     def rows(self) -> list[Row]:
         scope = Scope(self.region, self.project)
-        acls = [self._acl(rule, scope) for rule in self.rules]
+        sources = {rule.group: scope.id("security_group", rule.group) for rule in self.rules if rule.group}
+        acls = [self._acl(rule, sources) for rule in self.rules]
         ids = _ids("security_group", id=self.id, region=self.region, project=self.project, name=self.name, description=self.description)
         columns = {"name": port_group_name(self.id), "acls": frozenset(acl.uuid for acl in acls), "external_ids": ids}
         return [Row(GROUP, self.id, columns), *acls]
 
-    def _acl(self, rule: Rule, scope: Scope) -> Row:
-        fields = {key: value for key, value in vars(rule).items() if key not in ("direction", "action", "priority", "group")}
-        other = scope.id("security_group", rule.group) if rule.group else None
-        ids = _ids("rule", group_id=self.id, source_group=rule.group, source_group_id=other, **fields)
-        columns = acl_columns(rule, port_group_name(self.id), lambda name: port_group_name(scope.id("security_group", name)))
-        return Row(ACL, part_id(self.id, json.dumps(list(vars(rule).values()))), {**columns, "external_ids": ids})
+    def _acl(self, rule: Rule, sources: Mapping[str, str]) -> Row:
+        """The ACL of a rule; *sources* are the ids of other groups by name."""
+        columns = acl_columns(rule, port_group_name(self.id), lambda name: port_group_name(sources[name]))
+        columns["external_ids"] = _ids(
+            "rule",
+            group_id=self.id,
+            source_group=rule.group,
+            source_group_id=sources.get(rule.group),
+            ethertype=rule.ethertype,
+            protocol=rule.protocol,
+            ports=rule.ports,
+            remote=rule.remote,
+            description=rule.description,
+        )
+        return Row(ACL, part_id(self.id, json.dumps(rule)), columns)
 
 
 def port_group_name(group_id: str) -> str:

@@ -8,10 +8,10 @@ A written rule may name several addresses; each becomes a rule of its own, for o
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .addresses import any_network
 from .errors import EcsError, InvalidInput
@@ -25,6 +25,7 @@ MAX_PORT_ITEMS = 20
 MAX_RESTRICTED = 120
 MAX_DESCRIPTION = 255
 
+_PORTS = re.compile(r"(\d+)(?:\s*-\s*(\d+))?", re.ASCII)
 _NUMBERS = {"1": "icmp", "6": "tcp", "17": "udp", "47": "gre", "58": "icmpv6"}
 _MATCHES = {"tcp": "tcp", "udp": "udp", "icmp": "icmp4", "icmpv6": "icmp6", "gre": "ip.proto == 47"}
 # Ports that should not face the Internet: remote logins and a config service (spec S-19), worms and back doors (S-20).
@@ -37,8 +38,7 @@ _RISKY = {
 }
 
 
-@dataclass(frozen=True, order=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule of one group, for one IP version.
 
     :param priority: 1 to 100, a smaller number wins; at the same number deny wins (spec S-09, S-10).
@@ -88,11 +88,11 @@ def parse_ports(option: str, items: Iterable[Any] | str | int | None) -> str:
     texts = _split(items)
     parsed: list[str] = []
     for text in texts:
-        first, dash, last = (part.strip() for part in text.partition("-"))
-        last = last if dash else first
-        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+        found = _PORTS.fullmatch(text)
+        if found is None:
             raise InvalidInput(option, text, "is not a port or range", "Write 22, 22-30 or a list of them")
-        low, high = int(first), int(last)
+        low = int(found[1])
+        high = int(found[2] or low)
         if not 1 <= low <= 65535 or not 1 <= high <= 65535:
             raise InvalidInput(option, text, "is out of range", "Ports are 1 to 65535")
         if low > high:
@@ -142,19 +142,13 @@ def parse_rule(written: Mapping[str, Any], option: str = "rules") -> list[Rule]:
         raise InvalidInput(f"{option}.priority", priority, "is out of range", "Use 1 (wins) to 100")
     ports = parse_ports(f"{option}.ports", written.get("ports"))
     protocol = _protocol(f"{option}.protocol", written.get("protocol"), ports)
-    versions = {"icmp": (IPV4,), "icmpv6": (IPV6,)}.get(protocol, (IPV4, IPV6))
-    common: dict[str, Any] = {
-        "direction": direction,
-        "action": written.get("action") or "allow",
-        "priority": priority,
-        "ports": ports,
-        "description": check_description(f"{option}.description", written.get("description") or ""),
-    }
-    if group:
-        check_name(f"{option}.{side}_group", group)
-        return [Rule(ethertype=version, protocol=protocol, group=group, **common) for version in versions]
+    description = check_description(f"{option}.description", written.get("description") or "")
+    first = (direction, written.get("action") or "allow", priority)
     if not addresses:
-        return [Rule(ethertype=version, protocol=protocol, remote=ANYWHERE[version], **common) for version in versions]
+        if group:
+            check_name(f"{option}.{side}_group", group)
+        versions = {"icmp": (IPV4,), "icmpv6": (IPV6,)}.get(protocol, (IPV4, IPV6))
+        return [Rule(*first, version, protocol, ports, "" if group else ANYWHERE[version], group, description) for version in versions]
     rules = []
     for text in addresses:
         cidr = any_network(f"{option}.{side}", text)
@@ -163,7 +157,7 @@ def parse_rule(written: Mapping[str, Any], option: str = "rules") -> list[Rule]:
         fitting = "icmpv6" if (protocol, version) == ("icmp", IPV6) else protocol
         if (fitting, version) == ("icmpv6", IPV4):
             raise InvalidInput(f"{option}.{side}", text, "is IPv4, but the protocol is icmpv6", "Use icmp, or an IPv6 address")
-        rules.append(Rule(ethertype=version, protocol=fitting, remote=str(cidr), **common))
+        rules.append(Rule(*first, version, fitting, ports, str(cidr), "", description))
     return rules
 
 
@@ -241,6 +235,8 @@ def acl_columns(rule: Rule, port_group: str, address_set: Callable[[str], str]) 
 
 
 def _port_match(field: str, ports: str) -> str:
+    if ports.isdigit():
+        return f"{field} == {ports}"
     items = [item.partition("-") for item in ports.split(",")]
     singles = [first for first, dash, last in items if not dash]
     terms = [f"{first} <= {field} <= {last}" for first, dash, last in items if dash]

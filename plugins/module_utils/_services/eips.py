@@ -278,6 +278,10 @@ def target_of(row: Mapping[str, Any]) -> Target:
     return Target(name, port_id, address, vpc, vpc_id, server)
 
 
-def read_all(nb: Northbound, scope: Scope) -> list[Eip]:
-    """All EIPs of a project, by name."""
-    return sorted((Eip.read(row) for row in nb.select(model.PORT, owned(scope, "eip"), ["external_ids"])), key=lambda eip: eip.name)
+def read_all(nb: Northbound, scope: Scope, name: str | None = None) -> list[Eip]:
+    """All EIPs of a project, by name; or only the one of that name."""
+    if name is not None:
+        rows = list(nb.find(model.PORT, [scope.id("eip", name)], ["external_ids"]).values())
+    else:
+        rows = nb.select(model.PORT, owned(scope, "eip"), ["external_ids"])
+    return sorted(map(Eip.read, rows), key=lambda eip: eip.name)

@@ -42,12 +42,20 @@ class Draft:
     steps: list[Step] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
+    _known: dict[Key, Mapping[str, Any] | None] = field(default_factory=dict)
     _wanted: dict[Key, tuple[Row, str, str]] = field(default_factory=dict)
     _dropped: dict[Key, Row] = field(default_factory=dict)
     _links: dict[tuple[str, str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     _unlinks: dict[tuple[str, str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     _guards: dict[Key, dict[str, Any]] = field(default_factory=dict)
     _extra: list[Operation] = field(default_factory=list)
+
+    def know(self, table: str, uuids: Iterable[str], rows: Mapping[str, Mapping[str, Any]]) -> None:
+        """Have read these rows, with all columns that a resource answers for; a uuid that is not among them does not exist.
+
+        What is known is not read again when the wanted rows are compared.
+        """
+        self._known.update(((table, uuid), rows.get(uuid)) for uuid in uuids)
 
     def put(self, kind: str, name: str, rows: Iterable[Row]) -> None:
         """Want these rows of resource *name*."""
@@ -121,9 +129,9 @@ class Draft:
             self._check_room(nb, inserted)
         return self
 
-    def _read(self, nb: Northbound) -> dict[Key, dict[str, Any]]:
-        queries = [(row.table, [("_uuid", "==", row.uuid)], list(row.columns)) for row, kind, name in self._wanted.values()]
-        return {key: rows[0] for key, rows in zip(self._wanted, nb.select_all(queries), strict=True) if rows}
+    def _read(self, nb: Northbound) -> dict[Key, Mapping[str, Any]]:
+        unknown = nb.find_all((*key, list(row.columns)) for key, (row, kind, name) in self._wanted.items() if key not in self._known)
+        return {**{key: row for key, row in self._known.items() if row is not None}, **unknown}
 
     @staticmethod
     def _update_of(live: Mapping[Key, Mapping[str, Any]]) -> Callable[[tuple[Row, str, str]], tuple[str, str, dict[str, Any]] | None]:
@@ -162,7 +170,7 @@ class Draft:
             return
         hint = "Use encapsulation geneve (ecs_encap: geneve), which has room for 16 million networks of 32767 ports"
         if networks:
-            networks += sum(len(rows) for rows in nb.select_all((table, (), ["_uuid"]) for table in (model.SWITCH, model.ROUTER)))
+            networks += sum(nb.count((model.SWITCH, ()), (model.ROUTER, ())))
             if networks > model.VXLAN_NETWORKS:
                 message = f"{networks} subnets, VPCs and external networks are more than the {model.VXLAN_NETWORKS} of OVN over VXLAN"
                 raise EcsError(message, "ECS_VXLAN_LIMIT", hint)
@@ -206,9 +214,10 @@ def shorten(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(listed[:most]) + (" ..." if len(listed) > most else "")
 
 
-def owned(scope: Scope, kind: str) -> list[ovsdb.Condition]:
-    """The condition for all rows of a kind in a project."""
-    return [("external_ids", "includes", {"ecs:kind": kind, "ecs:region": scope.region, "ecs:project": scope.project})]
+def owned(scope: Scope, kind: str, name: str | None = None) -> list[ovsdb.Condition]:
+    """The condition for all rows of a kind in a project, or those of one name."""
+    ids = {"ecs:kind": kind, "ecs:region": scope.region, "ecs:project": scope.project}
+    return [("external_ids", "includes", ids if name is None else {**ids, "ecs:name": name})]
 
 
 def network_id(region: str, name: str) -> str:

@@ -9,7 +9,7 @@ The order in a plan: what is wrong with the requests alone, then subnets and gro
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _ADVISED_GROUPS = 5
-# Up to here groups are asked for each port; beyond it one read of all groups is cheaper.
+# Up to here groups and EIPs are asked for each port; beyond it one read of what may hold them is cheaper.
 _POINT_QUERIES = 20
 
 
@@ -185,22 +185,31 @@ def read_ports(
         if server_ids is not None:
             servers = set(server_ids)
             rows = [row for row in rows if row["external_ids"].get("ecs:server_id") in servers]
-    rows = [row for row in rows if row["external_ids"].get("ecs:kind") == "port"]
     return sorted(_assemble(nb, rows), key=lambda port: (port.project, port.name))
 
 
-def _assemble(nb: Northbound, rows: Sequence[dict[str, Any]]) -> list[Port]:
+def _assemble(nb: Northbound, found: Iterable[Mapping[str, Any]]) -> list[Port]:
+    rows = [row for row in found if row["external_ids"].get("ecs:kind") == "port"]
     subnets = _read_subnets(nb, {row["external_ids"]["ecs:subnet_id"] for row in rows})
     ids = [row["external_ids"]["ecs:id"] for row in rows]
     groups = _memberships(nb, ids)
-    nats = {uuid: row["external_ids"] for uuid, row in nb.find(model.NAT, map(model.nat_id, ids), ["external_ids"]).items()}
+    eips = _bound_eips(nb, ids, {row["external_ids"]["ecs:vpc_id"] for row in rows})
     ports = []
     for port_id, row in zip(ids, rows, strict=True):
-        nat = nats.get(model.nat_id(port_id))
-        eip = (nat["ecs:address"], nat["ecs:name"]) if nat else None
         names = [name for name, group_id in groups[port_id]]
-        ports.append(Port.read(row, subnets[row["external_ids"]["ecs:subnet_id"]], names, eip))
+        ports.append(Port.read(row, subnets[row["external_ids"]["ecs:subnet_id"]], names, eips.get(port_id)))
     return ports
+
+
+def _bound_eips(nb: Northbound, ids: Iterable[str], vpc_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The EIPs of ports as (address, name)."""
+    nats = {model.nat_id(port_id): port_id for port_id in ids}
+    wanted: Collection[str] = nats
+    if len(nats) > _POINT_QUERIES:
+        routers = nb.find(model.ROUTER, vpc_ids, ["nat"])
+        wanted = [nat for row in routers.values() for nat in row["nat"] if nat in nats]
+    found = {uuid: row["external_ids"] for uuid, row in nb.find(model.NAT, wanted, ["external_ids"]).items()}
+    return {nats[uuid]: (ids["ecs:address"], ids["ecs:name"]) for uuid, ids in found.items()}
 
 
 def _read_subnets(nb: Northbound, ids: Iterable[str]) -> dict[str, Subnet]:
@@ -255,12 +264,14 @@ class _Planner:
         """Want these ports."""
         if not requests:
             return []
-        ids = [self.scope.id("port", request.name) for request in requests]
-        live = {port.id: port for port in read_ports(self.nb, ids=ids)}
+        self._ids = {request.name: self.scope.id("port", request.name) for request in requests}
+        rows = self.nb.find(model.PORT, self._ids.values(), model.PORT_COLUMNS)
+        self.draft.know(model.PORT, self._ids.values(), rows)
+        live = {port.id: port for port in _assemble(self.nb, rows.values())}
         self._subnets = self._resolve(requests, live)
         groups = self._groups(requests, live)
         self._fill_pools(requests, live)
-        ports = [self._port(request, live.get(port_id)) for request, port_id in zip(requests, ids, strict=True)]
+        ports = [self._port(request, live.get(self._ids[request.name])) for request in requests]
         for request, port in zip(requests, ports, strict=True):
             self._stage(request, port, live.get(port.id), groups)
         self._close(live)
@@ -271,17 +282,16 @@ class _Planner:
         ids: dict[str, str] = {}
         unknown = {}
         for request in requests:
-            port = live.get(self.scope.id("port", request.name))
+            port = live.get(self._ids[request.name])
             if request.vpc:
                 ids[request.name] = self.scope.id("subnet", f"{request.vpc}/{request.subnet}")
             elif port and port.subnet == request.subnet and port.subnet_id:
                 ids[request.name] = port.subnet_id
             else:
                 unknown[request.name] = request.subnet
-        homes: dict[str, list[str]] = defaultdict(list)
-        if unknown:
-            for row in self.nb.select(model.SWITCH, owned(self.scope, "subnet"), ["_uuid", "external_ids"]):
-                homes[row["external_ids"]["ecs:name"]].append(row["_uuid"])
+        wanted = set(unknown.values())
+        of_name = ((model.SWITCH, owned(self.scope, "subnet", subnet), ["_uuid"]) for subnet in wanted)
+        homes = {subnet: [row["_uuid"] for row in rows] for subnet, rows in zip(wanted, self.nb.select_all(of_name), strict=True)}
         for name, subnet in unknown.items():
             if len(homes[subnet]) > 1:
                 vpcs = sorted(found.vpc for found in _read_subnets(self.nb, homes[subnet]).values())
@@ -329,13 +339,13 @@ class _Planner:
         """All groups that the port is to have, sorted; None leaves a live port's as they are."""
         if request.security_groups is not None:
             return tuple(sorted(set(request.security_groups)))
-        return None if self.scope.id("port", request.name) in live else (DEFAULT_GROUP,)
+        return None if self._ids[request.name] in live else (DEFAULT_GROUP,)
 
     def _fill_pools(self, requests: Sequence[PortRequest], live: dict[str, Port]) -> None:
         """The free addresses of each subnet that a request needs one of; commit only while nobody else took one."""
         needing: dict[str, Subnet] = {}
         for request in requests:
-            port, subnet = live.get(self.scope.id("port", request.name)), self._subnets.get(request.name)
+            port, subnet = live.get(self._ids[request.name]), self._subnets.get(request.name)
             if subnet and (port is None or request.address not in (None, port.address)):
                 needing[subnet.id] = subnet
         switches = self.nb.find(model.SWITCH, needing, ["ports"])
@@ -349,7 +359,7 @@ class _Planner:
         # Chosen addresses first: none of them may be handed out to a port that does not care.
         self._claimed = {}
         for request in requests:
-            port, subnet = live.get(self.scope.id("port", request.name)), self._subnets.get(request.name)
+            port, subnet = live.get(self._ids[request.name]), self._subnets.get(request.name)
             if subnet and request.address and (port is None or port.address != request.address):
                 wanted = addresses.address("address", request.address, subnet.network)
                 self._claimed[request.name] = str(self._pools[subnet.id].claim("address", wanted))
@@ -364,7 +374,7 @@ class _Planner:
                 )
             base = current
         else:
-            port_id = self.scope.id("port", request.name)
+            port_id = self._ids[request.name]
             base = Port(
                 id=port_id,
                 name=request.name,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,13 +45,16 @@ def ensure(nb: Northbound, scope: Scope, requests: Sequence[SecurityGroupRequest
         groups.clear()
         draft = Draft()
         ids = {request.name: scope.id("security_group", request.name) for request in requests}
-        live = read_by_id(nb, ids.values())
+        live = read_by_id(nb, ids.values(), draft)
         for request in requests:
             current = live.get(ids[request.name])
             if request.present:
                 wanted = _merge(scope, request, parsed[request.name], current)
                 groups.append(wanted)
-                draft.put("security_group", wanted.name, wanted.rows())
+                rows = wanted.rows()
+                draft.put("security_group", wanted.name, rows)
+                if current is None:
+                    draft.know(model.ACL, (row.uuid for row in rows[1:]), {})  # OVSDB keeps no ACL without its group
                 _change(draft, current, wanted)
                 draft.warnings += rules_model.warnings(wanted.name, wanted.rules)
         _check_sources(nb, scope, groups, draft, check)
@@ -129,13 +132,13 @@ def _remove(nb: Northbound, draft: Draft, groups: Sequence[SecurityGroup]) -> No
     """Delete groups that have no member and that no rule of another group names."""
     ids = {group.id: group for group in groups}
     members = nb.find(model.GROUP, ids, ["ports"])
+    ports = nb.find(model.PORT, (port for row in members.values() for port in row["ports"]), ["external_ids"])
     sources = nb.select_all((model.ACL, [("external_ids", "includes", {"ecs:source_group_id": uuid})], ["external_ids"]) for uuid in ids)
     for (uuid, group), rows in zip(ids.items(), sources, strict=True):
-        if group.name == DEFAULT_GROUP and nb.select(model.ROUTER, owned(Scope(group.region, group.project), "vpc"), ["_uuid"]):
+        if group.name == DEFAULT_GROUP and any(nb.count((model.ROUTER, owned(Scope(group.region, group.project), "vpc")))):
             hint = "Change its rules instead; once the project has no VPC it can be deleted"
             raise InvalidInput("name", group.name, "is the group of ports that name none, it cannot be deleted", hint)
-        ports = nb.find(model.PORT, members[uuid]["ports"], ["external_ids"])
-        names = [row["external_ids"].get("ecs:name", port) for port, row in ports.items()]
+        names = [ports[port]["external_ids"].get("ecs:name", port) for port in members[uuid]["ports"] & ports.keys()]
         others = {row["external_ids"].get("ecs:group_id") for row in rows} - ids.keys()
         if names or others:
             owners = nb.find(model.GROUP, (other for other in others if other), ["external_ids"]).values()
@@ -147,20 +150,26 @@ def _remove(nb: Northbound, draft: Draft, groups: Sequence[SecurityGroup]) -> No
         draft.change("security_group", group.name, group, None)
 
 
-def read_by_id(nb: Northbound, ids: Iterable[str]) -> dict[str, SecurityGroup]:
-    """Groups by id."""
-    return _assemble(nb, nb.find(model.GROUP, ids, ["acls", "external_ids"]))
+def read_by_id(nb: Northbound, ids: Collection[str], draft: Draft | None = None) -> dict[str, SecurityGroup]:
+    """Groups by id; a draft that is given need not read their rows again."""
+    rows = nb.find(model.GROUP, ids, model.GROUP_COLUMNS)
+    if draft:
+        draft.know(model.GROUP, ids, rows)
+    return _assemble(nb, rows, draft)
 
 
-def read_all(nb: Northbound, scope: Scope) -> list[SecurityGroup]:
-    """All groups of a project, by name."""
-    rows = nb.select(model.GROUP, owned(scope, "security_group"), ["_uuid", "acls", "external_ids"])
+def read_all(nb: Northbound, scope: Scope, name: str | None = None) -> list[SecurityGroup]:
+    """All groups of a project, by name; or only the one of that name."""
+    if name is not None:
+        return list(read_by_id(nb, [scope.id("security_group", name)]).values())
+    rows = nb.select(model.GROUP, owned(scope, "security_group"), ["_uuid", *model.GROUP_COLUMNS])
     return sorted(_assemble(nb, {row["_uuid"]: row for row in rows}).values(), key=lambda group: group.name)
 
 
-def _assemble(nb: Northbound, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, SecurityGroup]:
-    columns = ["direction", "priority", "action", "external_ids"]
-    acls = nb.find(model.ACL, (acl for row in rows.values() for acl in row["acls"]), columns)
+def _assemble(nb: Northbound, rows: Mapping[str, Mapping[str, Any]], draft: Draft | None = None) -> dict[str, SecurityGroup]:
+    acls = nb.find(model.ACL, (acl for row in rows.values() for acl in row["acls"]), model.ACL_COLUMNS)
+    if draft:
+        draft.know(model.ACL, acls, acls)
     rules: dict[str, list[Rule]] = defaultdict(list)
     for row in acls.values():
         if row["external_ids"].get("ecs:kind") == "rule":

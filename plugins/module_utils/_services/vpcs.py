@@ -257,11 +257,11 @@ class _Planner:
 
 def _tidy(nb: Northbound, scope: Scope, draft: Draft, gone: Collection[str]) -> None:
     """With a project's last VPC goes its group ``default``, with the last one of all the group that closes every port."""
-    everywhere = nb.select(model.ROUTER, [("external_ids", "includes", {"ecs:kind": "vpc"})], ["_uuid", "external_ids"])
-    left = [row["external_ids"] for row in everywhere if row["_uuid"] not in gone]
-    if not any((ids["ecs:region"], ids["ecs:project"]) == (scope.region, scope.project) for ids in left):
+    anywhere = [("external_ids", "includes", {"ecs:kind": "vpc"})]
+    in_project, in_all = (count - len(gone) for count in nb.count((model.ROUTER, owned(scope, "vpc")), (model.ROUTER, anywhere)))
+    if not in_project:
         security_groups.drop_default(nb, scope, draft)
-    if not left:
+    if not in_all:
         for uuid, row in nb.find(model.GROUP, [model.BASE_GROUP_ID], ["ports"]).items():
             draft.guard(model.GROUP, uuid, row)
             draft.drop(model.base_group_rows()[:1])
@@ -272,8 +272,10 @@ def read_by_id(nb: Northbound, ids: Iterable[str]) -> dict[str, Vpc]:
     return _assemble(nb, nb.find(model.ROUTER, ids, ["ports", "external_ids"]))
 
 
-def read_all(nb: Northbound, scope: Scope) -> list[Vpc]:
-    """All VPCs of a project, by name."""
+def read_all(nb: Northbound, scope: Scope, name: str | None = None) -> list[Vpc]:
+    """All VPCs of a project, by name; or only the one of that name."""
+    if name is not None:
+        return list(read_by_id(nb, [scope.id("vpc", name)]).values())
     rows = nb.select(model.ROUTER, owned(scope, "vpc"), ["_uuid", "ports", "external_ids"])
     return sorted(_assemble(nb, {row["_uuid"]: row for row in rows}).values(), key=lambda vpc: vpc.name)
 
