@@ -37,6 +37,15 @@ def test_rows_are_written_under_our_uuid_and_found_by_it(ovn: Ovn) -> None:
         assert len(nb.select(SWITCH, [("external_ids", "includes", {"ecs:name": "a"})], ["_uuid"])) == 2
 
 
+def test_rows_are_counted_without_a_change(ovn: Ovn) -> None:
+    with ovn.connect() as nb:
+        nb.transact([switch(new_id(), name) for name in "aab"])
+        before = (ovn.directory / "nb.db").stat().st_size, nb.select(SWITCH)
+        named = [("external_ids", "includes", {"ecs:name": "a"})]
+        assert nb.count((SWITCH, ()), (SWITCH, named), ("Logical_Router", ())) == [3, 2, 0]
+        assert ((ovn.directory / "nb.db").stat().st_size, nb.select(SWITCH)) == before
+
+
 def test_a_large_answer_arrives_whole(ovn: Ovn) -> None:
     with ovn.connect() as nb:
         nb.transact([switch(new_id(), f"{{{number}}}" * 20) for number in range(5000)])

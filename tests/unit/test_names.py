@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import InvalidInput
@@ -13,7 +15,9 @@ from ansible_collections.altostratus.ecs.plugins.module_utils._model.names impor
     batch_names,
     check_hostname,
     check_name,
+    check_unique,
     check_windows_name,
+    derived_id,
     disk_serial,
     hostname,
     mac_address,
@@ -38,6 +42,19 @@ def test_ids_are_the_same_everywhere_and_differ_by_all_their_parts():
         )
         == 5
     )
+
+
+@pytest.mark.parametrize("name", ["", "web", "größer/ein name"])
+def test_a_derived_id_is_a_uuid5_of_rfc_9562(name):
+    namespace = SHOP.id("server", "web")
+    assert derived_id(namespace, name) == str(uuid.uuid5(uuid.UUID(namespace), name))
+
+
+@pytest.mark.parametrize("problem", ["is listed twice", "stands there twice"])
+def test_a_name_stands_once(problem):
+    check_unique("name", ["a", "b"])
+    with pytest.raises(InvalidInput, match=f"name: 'b' {problem}"):
+        check_unique("name", ["a", "b", "b"], problem)
 
 
 def test_what_derives_from_an_id():

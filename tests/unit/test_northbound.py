@@ -29,6 +29,26 @@ def test_a_group_reads_back_from_its_rows() -> None:
     assert main.columns["acls"] == {acl.uuid for acl in acls}
 
 
+def test_all_columns_that_a_resource_answers_for_are_named() -> None:
+    """They are read at once, so that nothing is read twice to be compared."""
+    group = model.SecurityGroup(SHOP.id("security_group", "db"), "db", "local", "shop", "", parse_rules(RULES))
+    main, *acls = group.rows()
+    assert set(main.columns) == set(model.GROUP_COLUMNS)
+    assert {frozenset(acl.columns) for acl in acls} == {frozenset(model.ACL_COLUMNS)}
+    subnet = model.Subnet(SHOP.id("subnet", "s"), "s", "v", SHOP.id("vpc", "v"), "local", "shop", "10.0.0.0/24", "10.0.0.1", (), True, 1442)
+    texts = {
+        "id": SHOP.id("port", "p"),
+        "name": "p",
+        "region": "local",
+        "project": "shop",
+        "mac": "fa:16:3e:00:00:01",
+        "address": "10.0.0.2",
+    }
+    row = {"external_ids": {f"ecs:{key}": value for key, value in texts.items()}, "port_security": frozenset()}
+    (port,) = model.Port.read(row, subnet, [], None).rows(subnet)
+    assert set(port.columns) == set(model.PORT_COLUMNS)
+
+
 def test_a_changed_rule_changes_one_row() -> None:
     """What is equal keeps its uuid, so that it is not written again."""
 
