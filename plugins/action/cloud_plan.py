@@ -17,6 +17,7 @@ from ansible_collections.altostratus.ecs.plugins.module_utils._module import SCO
 from ansible_collections.altostratus.ecs.plugins.modules.eip import EIP
 from ansible_collections.altostratus.ecs.plugins.modules.image import IMAGE
 from ansible_collections.altostratus.ecs.plugins.modules.network_interface import INTERFACE
+from ansible_collections.altostratus.ecs.plugins.modules.placement import QUOTAS, SERVER_GROUP
 from ansible_collections.altostratus.ecs.plugins.modules.security_group import GROUP
 from ansible_collections.altostratus.ecs.plugins.modules.server import SERVER
 from ansible_collections.altostratus.ecs.plugins.modules.volume import VOLUME
@@ -32,6 +33,7 @@ ITEMS: dict[str, dict[str, Any]] = {
     "servers": SERVER,
     "volumes": {**VOLUME, "hypervisor": {"type": "str"}},
     "eips": EIP,
+    "server_groups": SERVER_GROUP,
 }
 EXISTING = ("images", "vpcs", "security_groups", "external_networks")
 _LIST = {"type": "list", "elements": "dict", "default": []}
@@ -65,13 +67,15 @@ class ActionModule(ActionBase):
                 **{name: dict(_LIST) for name in ITEMS},
                 "policy": {"type": "str", "choices": ["spread", "pack"], "default": "spread"},
                 "hypervisors": {"type": "dict", "default": {}},
+                "quotas": QUOTAS,
                 "existing": {"type": "dict", "default": {}, "options": {name: dict(_LIST) for name in EXISTING}},
             }
         )
         try:
             cloud = Cloud(**{kind: typed(kind, options[kind]) for kind in ITEMS})
             check(cloud, Cloud(**{name: options["existing"].get(name) or () for name in EXISTING}))
-            decision = decide(cloud, options["hypervisors"], options["project"], options["policy"] == "spread")
+            spread = options["policy"] == "spread"
+            decision = decide(cloud, options["hypervisors"], options["project"], spread, options["quotas"])
             # The plan holds what the servers shall be told, passwords included; those who use it get it, nobody is shown it.
             secret = any(server.get("password") for server in cloud.servers)
             return {"changed": False, **decision, **({"_ansible_no_log": True} if secret else {})}

@@ -68,6 +68,35 @@ options:
     type: list
     elements: dict
     default: []
+  server_groups:
+    description:
+      - Server groups that servers name as their C(server_group). A group needs no making; it is where its members are.
+      - A group that only servers which exist are in need not be listed.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the group, unique in the project.
+        type: str
+        required: true
+      policy:
+        description:
+          - V(anti-affinity) keeps the members on different hypervisors, V(affinity) on the same one.
+          - V(soft-anti-affinity) and V(soft-affinity) do so as long as there is room, and otherwise as nearly as they can.
+        type: str
+        choices: [anti-affinity, affinity, soft-anti-affinity, soft-affinity]
+        default: anti-affinity
+  quotas:
+    description: How much a project may have. What exists already is left alone, whatever the quota.
+    type: dict
+    suboptions:
+      server_groups:
+        description: Server groups of the project.
+        type: int
+      server_group_members:
+        description: Servers in one group.
+        type: int
   policy:
     description: Prefer the hypervisor with the most free memory, or fill one after the other.
     type: str

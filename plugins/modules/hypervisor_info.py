@@ -54,11 +54,28 @@ hypervisor:
     memory_overcommit:
       description: So many times the memory that is not reserved may be given to servers.
       type: float
+    maintenance:
+      description: Whether the host takes no new servers.
+      type: bool
+    dedicated_to:
+      description: The only projects whose new servers it takes; empty for all.
+      type: list
+      elements: str
+    flavors:
+      description: Patterns of the only flavors that it takes; empty for all.
+      type: list
+      elements: str
     vcpus_allocated:
       description: vCPUs of all domains, stopped ones included.
       type: int
     memory_allocated:
       description: MiB of all domains, stopped ones included.
+      type: int
+    vcpus_free:
+      description: vCPUs that may still be given to servers; negative where the overcommit was lowered afterwards.
+      type: int
+    memory_free:
+      description: MiB that may still be given to servers; negative where a limit was lowered afterwards.
       type: int
     kvm:
       description: Whether guests run under KVM.
@@ -71,7 +88,8 @@ hypervisor:
       type: list
       elements: dict
     servers:
-      description: Servers of all projects with C(id), C(name), C(project), C(vcpus) and C(memory) in MiB.
+      description:
+        - Servers of all projects with C(id), C(name), C(project), C(vcpus), C(memory) in MiB, C(server_group) and C(server_group_policy).
       type: list
       elements: dict
 """

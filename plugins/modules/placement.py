@@ -11,6 +11,8 @@ short_description: Choose the hypervisors of servers
 description:
   - Says which hypervisor runs which server, by zone, capacity with overcommit, and policy. It touches nothing and runs on the controller.
   - A server that exists stays where it is. The same input gives the same result.
+  - Hypervisors in maintenance and those that are dedicated to other projects get no servers; see M(altostratus.ecs.hypervisor) and
+    role P(altostratus.ecs.hypervisor#role).
 author:
   - altostratus.ecs contributors (@altostratus)
 extends_documentation_fragment:
@@ -18,9 +20,9 @@ extends_documentation_fragment:
 options:
   servers:
     description:
-      - Servers in the words of M(altostratus.ecs.server). C(name), C(count), C(flavor) or C(vcpus) and C(memory), C(az), C(state) and
-        addresses in C(nics) are looked at; everything else passes through.
-      - C(az) V(random) draws a zone from a hash over project and flavor.
+      - Servers in the words of M(altostratus.ecs.server). C(name), C(count), C(flavor) or C(vcpus) and C(memory), C(az), C(dedicated),
+        C(server_group), C(server_group_policy), C(state) and addresses in C(nics) are looked at; everything else passes through.
+      - C(az) V(random) draws a zone from a hash over project and flavor. Where the flavor is sold out there, the next zone has it.
     type: list
     elements: dict
     required: true
@@ -29,6 +31,34 @@ options:
     type: list
     elements: dict
     required: true
+  server_groups:
+    description:
+      - Server groups that servers name as their C(server_group). A group needs no making; it is where its members are.
+      - A group that only servers which exist are in need not be listed.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Name of the group, unique in the project.
+        type: str
+        required: true
+      policy:
+        description:
+          - V(anti-affinity) keeps the members on different hypervisors, V(affinity) on the same one.
+          - V(soft-anti-affinity) and V(soft-affinity) do so as long as there is room, and otherwise as nearly as they can.
+        type: str
+        choices: [anti-affinity, affinity, soft-anti-affinity, soft-affinity]
+        default: anti-affinity
+  quotas:
+    description: How much a project may have. What exists already is left alone, whatever the quota.
+    type: dict
+    suboptions:
+      server_groups:
+        description: Server groups of the project.
+        type: int
+      server_group_members:
+        description: Servers in one group.
+        type: int
   policy:
     description: V(spread) prefers the host with the most free memory, V(pack) fills one host before the next.
     type: str
@@ -56,6 +86,20 @@ EXAMPLES = r"""
   run_once: true
   register: placed
 
+- name: Three database servers on three hosts, web servers on as many as there are
+  altostratus.ecs.placement:
+    project: shop
+    server_groups:
+      - {name: db, policy: anti-affinity}
+      - {name: web, policy: soft-anti-affinity}
+    servers:
+      - {name: db, count: 3, flavor: s7n.medium.4, image: debian-13, server_group: db}
+      - {name: web, count: 8, flavor: s7n.medium.2, image: debian-13, server_group: web}
+    hypervisors: "{{ ansible_play_hosts | map('extract', hostvars, ['capacity', 'hypervisor']) }}"
+  delegate_to: localhost
+  run_once: true
+  register: placed
+
 - name: Create
   altostratus.ecs.server:
     project: shop
@@ -64,7 +108,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 servers:
-  description: Every single server with its C(hypervisor), which is null for one that is to be absent and is.
+  description:
+    - Every single server with its C(hypervisor), which is null for one that is to be absent and is; one in a group with its
+      C(server_group_policy).
   returned: success
   type: list
   elements: dict
@@ -74,9 +120,19 @@ placement:
   type: dict
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.altostratus.ecs.plugins.module_utils import _module
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.placement import by_hypervisor, place
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.server_groups import DEFAULT_POLICY, POLICIES
+
+
+SERVER_GROUP: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "policy": {"type": "str", "choices": list(POLICIES), "default": DEFAULT_POLICY},
+}
+QUOTAS: dict[str, Any] = {"type": "dict", "options": {"server_groups": {"type": "int"}, "server_group_members": {"type": "int"}}}
 
 
 def main() -> None:
@@ -84,6 +140,8 @@ def main() -> None:
         argument_spec={
             "servers": {"type": "list", "elements": "dict", "required": True},
             "hypervisors": {"type": "list", "elements": "dict", "required": True},
+            "server_groups": {"type": "list", "elements": "dict", "options": SERVER_GROUP},
+            "quotas": QUOTAS,
             "policy": {"type": "str", "choices": ["spread", "pack"], "default": "spread"},
             "project": _module.SCOPE_OPTIONS["project"],
         },
@@ -91,9 +149,11 @@ def main() -> None:
     )
 
     def service() -> _module.Result:
-        hypervisors = module.params["hypervisors"]
-        placed = place(module.params["servers"], hypervisors, module.params["project"], module.params["policy"] == "spread")
-        return _module.Result([], {"servers": placed, "placement": by_hypervisor(placed, hypervisors)})
+        options, hypervisors = module.params, module.params["hypervisors"]
+        spread, groups = options["policy"] == "spread", options["server_groups"] or ()
+        placed = place(options["servers"], hypervisors, options["project"], spread, groups, options["quotas"])
+        values = {"servers": placed.servers, "placement": by_hypervisor(placed.servers, hypervisors)}
+        return _module.Result([], values, placed.warnings)
 
     _module.run(module, service)
 

@@ -15,8 +15,8 @@ description:
   - A run that was killed leaves a server in status C(creating) or C(deleting); the next run with O(state=present) makes it whole, one
     with O(state=absent) removes what is there. One that was killed while the server was off leaves it to the next run to start it.
   - Two runs never act on the same server at once; the second waits for the first, for O(wait_timeout) at most.
-  - Only what is set is compared. Tags, description, name of the key pair, security groups, public address and further data disks of an
-    existing server are changed; asking for another flavor, image, zone, system disk or user data is an error.
+  - Only what is set is compared. Tags, description, name of the key pair, server group, security groups, public address and further data
+    disks of an existing server are changed; asking for another flavor, image, zone, system disk or user data is an error.
   - Use M(altostratus.ecs.placement) to choose the hypervisors of many servers.
 author:
   - altostratus.ecs contributors (@altostratus)
@@ -156,6 +156,24 @@ options:
   az: &az
     description: Availability zone. It must be this host's; M(altostratus.ecs.placement) chooses by it.
     type: str
+  dedicated: &dedicated
+    description:
+      - Whether a new server goes to a host that is dedicated to its project, or to one that is open to all.
+      - By default M(altostratus.ecs.placement) takes the project's dedicated hosts where it has any.
+    type: bool
+  server_group: &server_group
+    description:
+      - Name of the group of servers that O(server_group_policy) keeps apart or together; an empty text takes the server out of its group.
+      - A server that exists is never moved; it can only join where it may stay.
+    type: str
+  server_group_policy: &server_group_policy
+    description:
+      - Policy of the group; by default V(anti-affinity), or the one that the server knows already.
+        M(altostratus.ecs.placement) and M(altostratus.ecs.cloud_plan) fill it in.
+      - On its own a hypervisor can only see that it has no other member of an V(anti-affinity) group. All other policies are kept by
+        M(altostratus.ecs.placement).
+    type: str
+    choices: [anti-affinity, affinity, soft-anti-affinity, soft-affinity]
   description: &description
     description: Free text of at most 255 characters.
     type: str
@@ -194,6 +212,9 @@ options:
       eip: *eip
       tags: *tags
       az: *az
+      dedicated: *dedicated
+      server_group: *server_group
+      server_group_policy: *server_group_policy
       description: *description
       deletion_protection: *deletion_protection
   wait_for:
@@ -347,6 +368,12 @@ servers:
     tags:
       description: Tags.
       type: dict
+    server_group:
+      description: Server group; null when it is in none.
+      type: str
+    server_group_policy:
+      description: Policy of the group.
+      type: str
     description:
       description: Free text.
       type: str
@@ -376,6 +403,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.altostratus.ecs.plugins.module_utils import _module
 from ansible_collections.altostratus.ecs.plugins.module_utils._engines.host import read_host
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.server_groups import POLICIES
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.server_request import requests
 from ansible_collections.altostratus.ecs.plugins.module_utils._services import servers
 
@@ -421,6 +449,9 @@ SERVER: dict[str, Any] = {
     "eip": {"type": "dict", "options": {"bandwidth": {"type": "int"}, "network": {"type": "str"}}},
     "tags": {"type": "dict"},
     "az": {"type": "str"},
+    "dedicated": {"type": "bool"},
+    "server_group": {"type": "str"},
+    "server_group_policy": {"type": "str", "choices": list(POLICIES)},
     "description": {"type": "str"},
     "deletion_protection": {"type": "bool"},
 }

@@ -83,3 +83,20 @@ def test_a_fault_is_named_with_its_value(path, value, words):
 def test_a_volume_without_a_home_is_refused():
     with pytest.raises(EcsError, match="there is no hypervisor to hold it"):
         decide(Cloud(volumes=[{"name": "lost", "size": 1}]), HOSTS, "shop", spread=True)
+
+
+def test_server_groups_are_checked_and_resolved():
+    """D2: a group is told to each of its members, and those that nobody listed are a fault."""
+    description = copy.deepcopy(GOOD)
+    description["server_groups"] = [{"name": "web"}]
+    description["servers"][0]["server_group"] = "web"
+    check(Cloud(**description), EXISTING)
+    decision = decide(Cloud(**description), HOSTS, "shop", spread=False)
+    assert [decision["placement"][name][0]["server_group_policy"] for name in ("hv1", "hv2")] == ["anti-affinity"] * 2
+    assert decision["warnings"] == []
+    with pytest.raises(EcsError, match="the quota is 1"):
+        decide(Cloud(**description), HOSTS, "shop", True, {"server_group_members": 1})
+    with pytest.raises(EcsError, match=r"server_groups.name: 'web' stands there twice"):
+        check(Cloud(**{**description, "server_groups": [{"name": "web"}] * 2}), EXISTING)
+    with pytest.raises(EcsError, match="server group web does not exist"):
+        decide(Cloud(**{**description, "server_groups": []}), HOSTS, "shop", spread=True)

@@ -30,6 +30,7 @@ def server(name="web", project="shop", **fields):
         "nics": nics,
         "address": "10.20.1.10",
         "eip": None,
+        "server_group": None,
         "tags": {},
         "domain": f"{project}.{name}",
         "libvirt_uri": "qemu:///system",
@@ -47,8 +48,10 @@ def only(found, **options):
 
 
 def test_every_property_is_a_group_whose_name_ansible_accepts():
-    host = only(server(vpcs=["shop", "back office", "shop"], tags={"tier": "web", "cost-centre": "R&D/7", "spot": ""}, status="stopped"))
+    tags = {"tier": "web", "cost-centre": "R&D/7", "spot": ""}
+    host = only(server(vpcs=["shop", "back office", "shop"], tags=tags, status="stopped", server_group="db-1"))
     assert set(host.groups) == {
+        "server_group_db_1",
         "project_shop",
         "az_az1",
         "hypervisor_hv1",

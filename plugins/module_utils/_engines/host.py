@@ -9,8 +9,10 @@ import json
 import os
 import socket
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from .._model.errors import EcsError
+from . import files
 
 HOST_FILE = "/etc/altostratus/host.json"
 
@@ -27,6 +29,9 @@ class Host:
     :param console_logs: directory of the servers' console logs.
     :param locks: directory of lock files, which a reboot may empty.
     :param reserved_memory: MiB kept for the host itself.
+    :param maintenance: whether it takes no new servers.
+    :param dedicated_to: the only projects whose servers it takes; none for all.
+    :param flavors: patterns of the only flavors that it takes; none for all.
     """
 
     name: str = field(default_factory=socket.gethostname)
@@ -47,17 +52,43 @@ class Host:
     cpu_overcommit: float = 4.0
     memory_overcommit: float = 1.0
     reserved_memory: int = 512
+    maintenance: bool = False
+    dedicated_to: tuple[str, ...] = ()
+    flavors: tuple[str, ...] = ()
+
+
+def _path() -> str:
+    return os.environ.get("ECS_HOST_FILE", HOST_FILE)
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            data: dict[str, Any] = json.load(stream)
+            return data
+    except ValueError as error:
+        raise EcsError(f"{path} is not valid JSON ({error})", "ECS_HOST_FILE", "Run role hypervisor again") from error
 
 
 def read_host(path: str | None = None) -> Host:
     """Read the host file; unknown keys are ignored so that older code reads newer files."""
-    path = path or os.environ.get("ECS_HOST_FILE", HOST_FILE)
     try:
-        with open(path, encoding="utf-8") as stream:
-            data = json.load(stream)
+        data = _read(path or _path())
     except FileNotFoundError:
         return Host()
-    except ValueError as error:
-        raise EcsError(f"{path} is not valid JSON ({error})", "ECS_HOST_FILE", "Run role hypervisor again") from error
     known = {item.name for item in fields(Host)}
-    return Host(**{key: value for key, value in data.items() if key in known})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key in known}
+    return Host(**values)
+
+
+def settle(**settings: Any) -> None:
+    """Change settings in the host file, by rename; all else in it stays, keys that are unknown here included.
+
+    :raises EcsError: ECS_HOST_FILE when the host was never prepared.
+    """
+    path = _path()
+    try:
+        data = _read(path)
+    except FileNotFoundError as error:
+        raise EcsError(f"{path} does not exist", "ECS_HOST_FILE", "Run role hypervisor first: it makes this host a hypervisor") from error
+    files.write(path, json.dumps({**data, **settings}, indent=4, sort_keys=True) + "\n")

@@ -30,6 +30,7 @@ class Cloud:
     servers: Items = ()
     volumes: Items = ()
     eips: Items = ()
+    server_groups: Items = ()
 
 
 def _unique(option: str, items: Items) -> None:
@@ -86,7 +87,7 @@ def check(cloud: Cloud, existing: Cloud) -> None:
 
     :raises EcsError: at the first fault, naming the option, the value and the way out.
     """
-    named = ("images", "keypairs", "security_groups", "vpcs", "network_interfaces", "volumes", "eips")
+    named = ("images", "keypairs", "security_groups", "vpcs", "network_interfaces", "volumes", "eips", "server_groups")
     for option in named:
         _unique(option, getattr(cloud, option))
     for image in cloud.images:
@@ -117,16 +118,24 @@ def check(cloud: Cloud, existing: Cloud) -> None:
             _refer(f"{option}.eip.network", server.eip.network, external, "external network", "Role network_control makes them")
 
 
-def decide(cloud: Cloud, hypervisors: Mapping[str, Mapping[str, Any]], project: str, spread: bool) -> dict[str, Any]:
+def decide(
+    cloud: Cloud,
+    hypervisors: Mapping[str, Mapping[str, Any]],
+    project: str,
+    spread: bool,
+    quotas: Mapping[str, int | None] | None = None,
+) -> dict[str, Any]:
     """What each hypervisor has to hold.
 
     :param hypervisors: results of hypervisor_info by inventory name.
-    :returns: ``servers`` (every single one with its ``hypervisor``), and by hypervisor ``placement`` (its servers in the words of
-      module server, keys resolved) and ``volumes`` (its volumes in the words of module volume).
+    :param quotas: see :func:`placement.place`.
+    :returns: ``servers`` (every single one with its ``hypervisor``), by hypervisor ``placement`` (its servers in the words of
+      module server, keys and server groups resolved) and ``volumes`` (its volumes in the words of module volume), and ``warnings``.
     :raises EcsError: when a server fits nowhere.
     """
     hosts = [{**facts, "name": name} for name, facts in hypervisors.items()]
-    servers = placement.place(cloud.servers, hosts, project, spread)
+    decision = placement.place(cloud.servers, hosts, project, spread, cloud.server_groups, quotas)
+    servers = decision.servers
     keys = {item["name"]: item["public_key"] for item in cloud.keypairs}
     placed: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for server in servers:
@@ -148,4 +157,4 @@ def decide(cloud: Cloud, hypervisors: Mapping[str, Mapping[str, Any]], project: 
                 f"Name its server, or as hypervisor one of {', '.join(sorted(hypervisors))}",
             )
         volumes[home].append({key: value for key, value in volume.items() if key != "hypervisor"})
-    return {"servers": servers, "placement": dict(placed), "volumes": dict(volumes)}
+    return {"servers": servers, "placement": dict(placed), "volumes": dict(volumes), "warnings": decision.warnings}

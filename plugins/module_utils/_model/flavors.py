@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -18,6 +19,11 @@ _GRAMMAR = (
     "sizes are small, medium, large, xlarge, 2xlarge ...; 05 means 0.5"
 )
 MINIMUM_MEMORY = 64
+CATALOGUE = (
+    "s7n.small.05", "s7n.small.1", "s7n.medium.2", "s7n.medium.4", "s7n.large.025", "s7n.large.2",
+    "c7n.large.2", "c7n.large.4", "c7n.xlarge.2", "c7n.xlarge.4", "c7n.2xlarge.2", "c7n.2xlarge.4", "c7n.3xlarge.2",
+)  # fmt: skip
+"""What is shown to who names no flavors (spec F3, F4); every other name of the grammar is a flavor just as well."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,15 @@ def parse(name: str) -> Flavor:
     if not vcpus or not memory:
         raise InvalidInput("flavor", name, "has no vCPU or no memory", _GRAMMAR)
     return Flavor(name.lower(), vcpus, memory)
+
+
+def latest(flavors: Iterable[Flavor]) -> list[Flavor]:
+    """Those of the highest generation in their family (spec F7): of s6, s7 and s7n, which are of family s, the last two."""
+    flavors = list(flavors)
+    kinds = {flavor: re.match(r"([a-z]+)([0-9]+)", flavor.name) for flavor in flavors}
+    parts = {flavor: (kind[1], int(kind[2])) for flavor, kind in kinds.items() if kind}
+    newest = {family: max(number for other, number in parts.values() if other == family) for family, _number in parts.values()}
+    return [flavor for flavor in flavors if newest[parts[flavor][0]] == parts[flavor][1]]
 
 
 def resolve(flavor: str | None, vcpus: int | None, memory: int | None) -> Flavor | None:

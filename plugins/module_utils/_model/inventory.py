@@ -119,8 +119,9 @@ def host_names(
 
 def groups(server: Mapping[str, Any]) -> Iterator[str]:
     """The groups a server belongs to; a tag's group is ``tag_<key>_<value>``, or ``tag_<key>`` when it has no value."""
-    for name in ("project", "az", "hypervisor", "flavor", "status"):
-        if server[name]:
+    for name in ("project", "az", "hypervisor", "flavor", "status", "server_group"):
+        # A cache may hold servers of an older version.
+        if server.get(name):
             yield group_name(name, server[name])
     for vpc in dict.fromkeys(_vpcs(server)):
         yield group_name("vpc", vpc)

@@ -62,6 +62,7 @@ class ServerMetadata:
 
     :param flavor: empty where vcpus and memory were given instead.
     :param user_data: sha256 of the user data, empty for none (spec MD9: it never changes).
+    :param server_group: empty for none; *server_group_policy* is what the group had when the server became its member (spec D2).
     :param generation: how often the system disk was written from an image; 1 as created.
     :param created: UTC, ``2026-01-31T12:00:00Z``.
     :param cloud_init: whether the image runs cloud-init, so that there is something to wait for.
@@ -87,6 +88,8 @@ class ServerMetadata:
     timezone: str = ""
     hostname: str = ""
     description: str = ""
+    server_group: str = ""
+    server_group_policy: str = ""
     user_data: str = ""
     generation: int = 1
     created: str = ""
@@ -114,7 +117,7 @@ class Task:
 
 _TEXTS = (
     "region", "project", "name", "az", "flavor", "image", "image_id", "key", "login", "user", "os_type", "timezone", "hostname",
-    "user_data", "created",
+    "server_group", "server_group_policy", "user_data", "created",
 )  # fmt: skip
 _NIC_TEXTS = ("id", "name", "mac", "address", "cidr", "subnet", "vpc")
 _DISK_TEXTS = ("id", "name", "role", "type", "mount", "filesystem")

@@ -6,78 +6,57 @@
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left, insort
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from . import flavors
+from . import flavors, server_groups
 from .errors import EcsError, InvalidInput, NotFound
+from .host_pools import Candidate, Pools
+from .server_groups import Group
 from .server_request import expand
 
 RANDOM_AZ = "random"
+_TOLD = 5
+"""So many closed hosts an error names."""
 
 
-@dataclass
-class _Candidate:
-    """A hypervisor with what is still free: memory in MiB, vCPUs after overcommit."""
+@dataclass(frozen=True)
+class Placement:
+    """Every single server with its ``hypervisor``, and what the user should know."""
+
+    servers: list[dict[str, Any]]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """A server to be made, and where it may go.
+
+    :param zones: tried one after the other; None is all of them at once.
+    """
 
     name: str
-    az: str
-    memory: int
-    vcpus: int
-
-
-@dataclass
-class _Pool:
-    """The hypervisors of one availability zone, or of all, ordered by free memory; equal ones by name."""
-
-    hosts: Mapping[str, _Candidate]
-    spread: bool
-    order: list[tuple[int, int, str]] = field(default_factory=list)
-    ranks: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        # Spread takes from the end, pack from the beginning: the first name comes first either way.
-        for rank, name in enumerate(sorted(self.hosts, reverse=self.spread)):
-            self.ranks[name] = rank
-            insort(self.order, (self.hosts[name].memory, rank, name))
-
-    def find(self, vcpus: int, memory: int) -> _Candidate | None:
-        """The host that the policy prefers among those with room."""
-        first = bisect_left(self.order, (memory, -1, ""))
-        places = range(len(self.order) - 1, first - 1, -1) if self.spread else range(first, len(self.order))
-        for place in places:
-            host = self.hosts[self.order[place][2]]
-            if host.vcpus >= vcpus:
-                return host
-        return None
-
-    def discard(self, host: _Candidate) -> None:
-        """Take the host out, before what is free on it changes."""
-        key = (host.memory, self.ranks[host.name], host.name)
-        del self.order[bisect_left(self.order, key)]
-
-    def insert(self, host: _Candidate) -> None:
-        """Put the host where it belongs now; one with no vCPU left is of no use to anyone."""
-        if host.vcpus > 0:
-            insort(self.order, (host.memory, self.ranks[host.name], host.name))
-
-
-def memory_limit(hypervisor: Mapping[str, Any]) -> int:
-    """MiB that servers may have together on a host: what the host does not keep for itself, times the overcommit."""
-    return int((hypervisor["memory"] - hypervisor.get("reserved_memory", 0)) * hypervisor.get("memory_overcommit", 1.0))
-
-
-def vcpu_limit(hypervisor: Mapping[str, Any]) -> int:
-    """vCPUs that servers may have together on a host."""
-    return int(hypervisor["cpus"] * hypervisor.get("cpu_overcommit", 1.0))
+    size: flavors.Flavor
+    zones: Sequence[str | None]
+    dedicated: bool
+    flavors: frozenset[str]
+    group: Group | None
 
 
 def random_az(project: str, flavor: str, zones: Sequence[str]) -> str:
     """The zone of ``az: random``: a hash over project and flavor picks it (spec C7)."""
     number = int.from_bytes(hashlib.sha256(f"{project}{flavor}".encode()).digest(), "big")
     return sorted(zones)[number % len(zones)]
+
+
+def _zones(project: str, flavor: str, zones: Sequence[str]) -> list[str | None]:
+    """The zones of ``az: random``, the drawn one first: another takes what has no room there (spec C7, F7)."""
+    if not zones:
+        return [None]
+    first = zones.index(random_az(project, flavor, zones))
+    return [*zones[first:], *zones[:first]]
 
 
 def _size(server: Mapping[str, Any]) -> flavors.Flavor:
@@ -103,75 +82,149 @@ def _homes(hypervisors: Sequence[Mapping[str, Any]], project: str) -> dict[str, 
     return homes
 
 
-def _no_room(server: Mapping[str, Any], size: flavors.Flavor, az: str | None, pool: _Pool) -> EcsError:
+def _dedicated(server: Mapping[str, Any], pools: Pools) -> bool:
+    """Whether a server goes to hosts dedicated to its project (spec C3): where there are any, unless it says otherwise."""
+    said = server.get("dedicated")
+    return pools.has_dedicated if said is None else str(said).lower() in ("true", "yes", "on", "1")
+
+
+def _arrival(server: Mapping[str, Any], project: str, pools: Pools, group: Group | None) -> _Arrival:
+    size, az = _size(server), server.get("az") or None
+    if az is not None and az != RANDOM_AZ and az not in pools.zones:
+        known = ", ".join(pools.zones) or "none"
+        raise InvalidInput("az", az, f"of server {server['name']} has no hypervisor", f"Choose one of {known}")
+    zones = _zones(project, size.name, pools.zones) if az == RANDOM_AZ else [az]
+    return _Arrival(server["name"], size, zones, _dedicated(server, pools), frozenset([size.name]), group)
+
+
+def _together(group: Group, arrivals: Sequence[_Arrival]) -> _Arrival:
+    """The first of an affinity group that has no member yet: its host must do for all of them."""
+    fixed = {arrival.zones[0] for arrival in arrivals if len(arrival.zones) == 1} - {None}
+    for option, values in (("az", fixed), ("dedicated", {arrival.dedicated for arrival in arrivals})):
+        if len(values) > 1:
+            told = sorted(map(str, values))
+            raise InvalidInput(
+                option, told, f"differ in affinity group {group.name}", "Its servers share one host: give all of them the same"
+            )
+    every = frozenset[str]().union(*(arrival.flavors for arrival in arrivals))
+    return replace(arrivals[0], zones=list(fixed) or arrivals[0].zones, flavors=every)
+
+
+def _choose(arrival: _Arrival, pools: Pools) -> Candidate:
+    """The host of a server to be made, whose room it takes.
+
+    :raises EcsError: ECS_NO_CAPACITY.
+    """
+    for az in arrival.zones:
+        pool = pools.pool(az, arrival.dedicated, arrival.flavors)
+        chosen = arrival.group.choose(pool, arrival.size) if arrival.group else pool.find(arrival.size)
+        if chosen is not None:
+            chosen.take(arrival.size)
+            if arrival.group:
+                arrival.group.add(arrival.name, chosen.name)
+            return chosen
+    raise _no_room(arrival, pools)
+
+
+def _no_room(arrival: _Arrival, pools: Pools) -> EcsError:
+    group, size = arrival.group, arrival.size
+    az = arrival.zones[0] if len(arrival.zones) == 1 else None
+    hosts = list(pools.pool(az, arrival.dedicated, arrival.flavors).hosts.values())
     where = f"az {az}" if az else "any hypervisor"
-    best = max(pool.hosts.values(), key=lambda host: (host.memory, host.vcpus), default=None)
+    hint = "Choose a smaller flavor or another az, add a hypervisor, or raise ecs_memory_overcommit or ecs_cpu_overcommit"
+    if arrival.dedicated:
+        where += " that is dedicated to the project"
+        hint += "; with dedicated false it goes to the others"
+    if group and group.hard:
+        hint = f"Add a hypervisor, leave the server out of group {group.name}, or use policy soft-{group.policy}"
+        if group.together:
+            size = group.block
+            where += f" for all of affinity group {group.name}"
+        elif group.policy == "affinity":
+            hosts = [host for host in hosts if host.name in group.members]
+            where += f" with affinity group {group.name}"
+        else:
+            hosts = [host for host in hosts if host.name not in group.members]
+            where += f" without a member of anti-affinity group {group.name}"
+    best = max(hosts, key=lambda host: (host.memory, host.vcpus), default=None)
     found = "there is none" if best is None else f"the best, {best.name}, has {max(best.vcpus, 0)} vCPUs and {max(best.memory, 0)} MiB free"
+    closed = [f"{name} {reason}" for name, (zone, reason) in sorted(pools.closed.items()) if az in (None, zone)]
+    if len(closed) > _TOLD:
+        closed[_TOLD:] = [f"and {len(closed) - _TOLD} more"]
+    found += f" ({'; '.join(closed)})" if closed else ""
+    sold_out = "is sold out: it " if arrival.size.name and not (group and group.hard) else ""
     return EcsError(
-        f"server {server['name']}: {size} needs {size.vcpus} vCPUs and {size.memory} MiB in {where}, {found}",
+        f"server {arrival.name}: {arrival.size} {sold_out}needs {size.vcpus} vCPUs and {size.memory} MiB in {where}, {found}",
         "ECS_NO_CAPACITY",
-        "Choose a smaller flavor or another az, add a hypervisor, or raise ecs_memory_overcommit or ecs_cpu_overcommit",
+        hint,
     )
 
 
+def _check_names(hypervisors: Sequence[Mapping[str, Any]]) -> None:
+    names = [item["name"] for item in hypervisors]
+    if len(set(names)) != len(names):
+        raise InvalidInput("hypervisors", names, "has a name twice", "Give every hypervisor its own name")
+
+
+def _coming(wanted: Iterable[Mapping[str, Any]], homes: Mapping[str, str], project: str) -> Iterator[Mapping[str, Any]]:
+    """The servers that are to be made."""
+    for server in wanted:
+        state = server.get("state") or "present"
+        if server["name"] not in homes and state != "absent":
+            if state != "present":
+                raise NotFound("server", server["name"], f"project {project}", "With state present it is created")
+            yield server
+
+
 def place(
-    servers: Sequence[Mapping[str, Any]], hypervisors: Sequence[Mapping[str, Any]], project: str, spread: bool = True
-) -> list[dict[str, Any]]:
+    servers: Sequence[Mapping[str, Any]],
+    hypervisors: Sequence[Mapping[str, Any]],
+    project: str,
+    spread: bool = True,
+    groups: Iterable[Mapping[str, Any]] = (),
+    quotas: Mapping[str, int | None] | None = None,
+) -> Placement:
     """Give every server its ``hypervisor``.
 
     A server that exists stays where it is; one that is to be absent, and is, has None. The same input gives the same result.
 
-    :param servers: as the user wrote them: name, count, flavor or vcpus and memory, az, state; whatever else they hold passes through.
+    :param servers: as the user wrote them: name, count, flavor or vcpus and memory, az, dedicated, server_group, server_group_policy,
+      state; whatever else they hold passes through.
     :param hypervisors: results of hypervisor_info.
     :param spread: prefer the host with the most free memory; else fill hosts one by one.
-    :raises EcsError: ECS_NO_CAPACITY when no host fits, ECS_CONFLICT when a server exists twice.
-    :raises InvalidInput: when a name, flavor or az is wrong.
+    :param groups: server groups with name and policy.
+    :param quotas: see :func:`server_groups.check_quotas`.
+    :raises EcsError: ECS_NO_CAPACITY when no host fits, ECS_CONFLICT when a server exists twice, ECS_SERVER_GROUP when a server that
+      exists would have to move, ECS_QUOTA.
+    :raises InvalidInput: when a name, flavor, az or group is wrong.
     """
-    hosts = {
-        item["name"]: _Candidate(
-            name=item["name"],
-            az=item["az"],
-            memory=memory_limit(item) - item.get("memory_allocated", 0),
-            vcpus=vcpu_limit(item) - item.get("vcpus_allocated", 0),
-        )
-        for item in hypervisors
-    }
-    if len(hosts) != len(hypervisors):
-        raise InvalidInput("hypervisors", [item["name"] for item in hypervisors], "has a name twice", "Give every hypervisor its own name")
+    _check_names(hypervisors)
     homes = _homes(hypervisors, project)
-    zones = sorted({host.az for host in hosts.values()})
-    pools: dict[str | None, _Pool] = {None: _Pool(hosts, spread)}
-    for zone in zones:
-        pools[zone] = _Pool({name: host for name, host in hosts.items() if host.az == zone}, spread)
+    pools = Pools(hypervisors, project, spread)
+    placed = list(expand(servers))
+    known = server_groups.gather(server_groups.declared(groups), placed, hypervisors, project)
+    arrivals = [_arrival(server, project, pools, known.get(server.get("server_group") or "")) for server in _coming(placed, homes, project)]
+    grouped: defaultdict[str, list[_Arrival]] = defaultdict(list)
+    for arrival in arrivals:
+        if arrival.group:
+            arrival.group.coming[arrival.name] = arrival.size
+            grouped[arrival.group.name].append(arrival)
+    server_groups.check_quotas(known.values(), quotas or {})
+    warnings = server_groups.check_members(known.values())
 
-    placed: list[dict[str, Any]] = []
-    for server in expand(servers):
-        state = server.get("state") or "present"
-        home = homes.get(server["name"])
-        if home is None and state == "present":
-            size = _size(server)
-            az = server.get("az") or None
-            if az == RANDOM_AZ and zones:
-                az = server["az"] = random_az(project, size.name, zones)
-            if az is not None and az not in pools:
-                raise InvalidInput("az", az, f"of server {server['name']} has no hypervisor", f"Choose one of {', '.join(zones) or 'none'}")
-            chosen = pools[az].find(size.vcpus, size.memory)
-            if chosen is None:
-                raise _no_room(server, size, az, pools[az])
-            for pool in (pools[None], pools[chosen.az]):
-                pool.discard(chosen)
-            chosen.memory -= size.memory
-            chosen.vcpus -= size.vcpus
-            for pool in (pools[None], pools[chosen.az]):
-                pool.insert(chosen)
-            home = chosen.name
-        elif home is None and state != "absent":
-            raise NotFound("server", server["name"], f"project {project}", "With state present it is created")
-        elif server.get("az") == RANDOM_AZ:
-            # The zone was drawn when the server was created; flavors and zones may have changed since.
-            server["az"] = None
-        placed.append({**server, "hypervisor": home})
-    return placed
+    chosen: dict[str, Candidate] = {}
+    for arrival in arrivals:
+        first = _together(arrival.group, grouped[arrival.group.name]) if arrival.group and arrival.group.together else arrival
+        chosen[arrival.name] = _choose(first, pools)
+    for server in placed:
+        host = chosen.get(server["name"])
+        server["hypervisor"] = homes.get(server["name"]) if host is None else host.name
+        if server.get("az") == RANDOM_AZ:
+            # What exists has its zone; flavors and zones may have changed since it was drawn.
+            server["az"] = None if host is None else host.az
+        if server.get("server_group"):
+            server["server_group_policy"] = known[server["server_group"]].policy
+    return Placement(placed, warnings)
 
 
 def by_hypervisor(placed: Sequence[Mapping[str, Any]], hypervisors: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:

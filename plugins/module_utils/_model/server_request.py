@@ -16,6 +16,7 @@ from .domain_xml import DATA_DISKS
 from .errors import InvalidInput
 from .names import batch_names, check_hostname, check_name, check_unique
 from .passwords import check_password
+from .server_groups import check_group
 from .tags import check_tags
 
 _DESCRIPTION = re.compile(r"[^<>]{0,255}")
@@ -79,6 +80,9 @@ class ServerRequest:
     eip: Eip | None = None
     tags: Mapping[str, str] | None = None
     az: str | None = None
+    dedicated: bool | None = None
+    server_group: str | None = None
+    server_group_policy: str | None = None
     description: str | None = None
     deletion_protection: bool | None = None
     hostname: str | None = None
@@ -129,6 +133,7 @@ def _check(item: Mapping[str, Any]) -> str:
         raise InvalidInput("timezone", item["timezone"], "is not the name of a time zone", "Write for example Europe/Berlin or UTC")
     if not _DESCRIPTION.fullmatch(item.get("description") or ""):
         raise InvalidInput("description", item["description"], "is not valid", "Use at most 255 characters, no < or >")
+    check_group(item.get("server_group"), item.get("server_group_policy"))
     if item.get("root_disk") is not None and item["root_disk"] < 1:
         raise InvalidInput("root_disk", item["root_disk"], "is too small", "Give at least 1 (GiB)")
     return cloud_init.check_user_data(item["user_data"]) if item.get("user_data") is not None else ""
@@ -198,6 +203,9 @@ def _request(item: Mapping[str, Any]) -> ServerRequest:
         eip=None if eip is None else Eip(**eip),
         tags=None if tags is None else check_tags("tags", tags),
         az=item.get("az"),
+        dedicated=item.get("dedicated"),
+        server_group=item.get("server_group"),
+        server_group_policy=item.get("server_group_policy"),
         description=item.get("description"),
         deletion_protection=item.get("deletion_protection"),
         hostname=item.get("hostname"),

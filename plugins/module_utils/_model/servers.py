@@ -13,6 +13,7 @@ from . import domain_xml, metadata, times
 from .errors import EcsError
 from .names import Scope, disk_serial
 from .plan import changes
+from .server_groups import membership
 from .server_request import DataDisk, ServerRequest
 
 # virDomainState to the words of spec appendix A.
@@ -129,6 +130,8 @@ def represent(server: Server, eip: str | None = None) -> dict[str, Any]:
         "os_type": told.os_type or None,
         "timezone": told.timezone or None,
         "tags": dict(told.tags),
+        "server_group": told.server_group or None,
+        "server_group_policy": told.server_group_policy or None,
         "description": told.description,
         "deletion_protection": told.deletion_protection,
         "hostname": told.hostname,
@@ -207,11 +210,14 @@ def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metad
         for disk in told.disks
         for ask in [wanted.get(disk.name.removeprefix(f"{request.name}-"))]
     )
+    group, policy = membership(request.server_group, request.server_group_policy, (told.server_group, told.server_group_policy))
     live = {
         "tags": dict(told.tags),
         "description": told.description,
         "key": told.key,
         "deletion_protection": told.deletion_protection,
+        "server_group": told.server_group,
+        "server_group_policy": told.server_group_policy,
         "disks": [(disk.name, disk.mount, disk.filesystem) for disk in told.disks],
     }
     before, after = changes(
@@ -221,6 +227,8 @@ def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metad
             "description": request.description,
             "key": request.key,
             "deletion_protection": request.deletion_protection,
+            "server_group": group,
+            "server_group_policy": policy,
             "disks": [(disk.name, disk.mount, disk.filesystem) for disk in disks],
         },
     )

@@ -5,17 +5,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from .._engines.host import Host
 from .._engines.libvirt_client import read_domains, read_machine
-from .._model import domain_xml
+from .._model import domain_xml, metadata
 from .._model.errors import EcsError
 from .._model.flavors import Flavor
-from .._model.placement import memory_limit, vcpu_limit
+from .._model.hypervisors import memory_free, memory_limit, refusal, vcpu_limit, vcpus_free
+from .._model.metadata import ServerMetadata
 
 _GIB = 1 << 30
+
+
+_SETTINGS = (
+    "name", "az", "region", "kvm", "datapath", "reserved_memory", "cpu_overcommit", "memory_overcommit", "maintenance", "dedicated_to",
+    "flavors",
+)  # fmt: skip
+
+
+def _settings(host: Host) -> dict[str, Any]:
+    """What is settled about the host and decides, or tells users, what it takes."""
+    return {name: list(value) if isinstance(value, tuple) else value for name in _SETTINGS for value in [getattr(host, name)]}
 
 
 def _pools(connection: Any) -> list[dict[str, Any]]:
@@ -36,19 +48,17 @@ def represent(connection: Any, host: Host) -> dict[str, Any]:
     """
     machine = read_machine(connection)
     domains = [domain_xml.parse(live.xml) for live in read_domains(connection).values()]
-    return {
-        "name": host.name,
-        "az": host.az,
-        "region": host.region,
-        "kvm": host.kvm,
-        "datapath": host.datapath,
+    capacity = {
+        **_settings(host),
         "cpus": machine.cpus,
         "memory": machine.memory,
-        "reserved_memory": host.reserved_memory,
-        "cpu_overcommit": host.cpu_overcommit,
-        "memory_overcommit": host.memory_overcommit,
         "vcpus_allocated": sum(domain.vcpus for domain in domains),
         "memory_allocated": sum(domain.memory for domain in domains),
+    }
+    return {
+        **capacity,
+        "vcpus_free": vcpus_free(capacity),
+        "memory_free": memory_free(capacity),
         "pools": _pools(connection),
         "servers": sorted(
             (
@@ -58,6 +68,8 @@ def represent(connection: Any, host: Host) -> dict[str, Any]:
                     "project": domain.metadata.project,
                     "vcpus": domain.vcpus,
                     "memory": domain.memory,
+                    "server_group": domain.metadata.server_group or None,
+                    "server_group_policy": domain.metadata.server_group_policy or None,
                 }
                 for domain in domains
                 if domain.metadata
@@ -65,6 +77,40 @@ def represent(connection: Any, host: Host) -> dict[str, Any]:
             key=lambda server: (server["project"], server["name"]),
         ),
     }
+
+
+def check_admission(host: Host, project: str, name: str, size: Flavor, dedicated: bool | None) -> None:
+    """See that this host takes a new server of that kind at all.
+
+    :raises EcsError: ECS_MAINTENANCE, ECS_DEDICATED, ECS_NOT_OFFERED.
+    """
+    if why := refusal(_settings(host), project, size.name, dedicated):
+        raise EcsError(f"server {name}: host {host.name} {why.reason}", why.code, why.hint)
+
+
+def check_server_groups(connection: Any, host: Host, wanted: Mapping[str, ServerMetadata], leaving: Collection[str]) -> None:
+    """See that servers which become members of an anti-affinity group are the only ones of it here (spec R3).
+
+    That is what one host can know; module placement, which sees all of them, keeps the other policies.
+
+    :param wanted: new members by id, as they will be.
+    :param leaving: ids of servers that the call removes.
+    :raises EcsError: ECS_SERVER_GROUP.
+    """
+    apart = {uuid: told for uuid, told in wanted.items() if told.server_group_policy == "anti-affinity"}
+    if not apart:
+        return
+    live = {uuid: told for uuid, domain in read_domains(connection).items() if uuid not in leaving and (told := metadata.parse(domain.xml))}
+    here = {uuid: (told.region, told.project, told.server_group, told.name) for uuid, told in {**live, **wanted}.items()}
+    for uuid, told in apart.items():
+        group = (told.region, told.project, told.server_group)
+        others = sorted(name for other, (*member, name) in here.items() if other != uuid and tuple(member) == group)
+        if others:
+            raise EcsError(
+                f"server {told.name}: {others[0]}, of the same server group {told.server_group} (anti-affinity), is on {host.name} as well",
+                "ECS_SERVER_GROUP",
+                "Let module placement choose the hypervisors, or use policy soft-anti-affinity",
+            )
 
 
 def check_capacity(connection: Any, host: Host, wanted: Collection[tuple[str, str, Flavor]]) -> None:
@@ -76,17 +122,11 @@ def check_capacity(connection: Any, host: Host, wanted: Collection[tuple[str, st
     if not wanted:
         return
     machine = read_machine(connection)
-    settings = {
-        "cpus": machine.cpus,
-        "memory": machine.memory,
-        "reserved_memory": host.reserved_memory,
-        "memory_overcommit": host.memory_overcommit,
-        "cpu_overcommit": host.cpu_overcommit,
-    }
+    limits = {**_settings(host), "cpus": machine.cpus, "memory": machine.memory}
     mine = {server_id for server_id, _name, _size in wanted}
     others = [domain_xml.parse(live.xml) for uuid, live in read_domains(connection).items() if uuid not in mine]
-    memory = memory_limit(settings) - sum(domain.memory for domain in others)
-    vcpus = vcpu_limit(settings) - sum(domain.vcpus for domain in others)
+    memory = memory_limit(limits) - sum(domain.memory for domain in others)
+    vcpus = vcpu_limit(limits) - sum(domain.vcpus for domain in others)
     for _server_id, name, size in wanted:
         for needed, free, unit, option in ((size.memory, memory, "MiB", "memory"), (size.vcpus, vcpus, "vCPUs", "cpu")):
             if needed > free:

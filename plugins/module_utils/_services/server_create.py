@@ -23,7 +23,9 @@ from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.flavors import Flavor
 from .._model.passwords import check_password
 from .._model.plan import Step
+from .._model.server_groups import membership
 from .._model.server_request import ServerRequest
+from .hypervisors import check_admission
 from .images import Image, find_image
 from .ports import EipRequest, Port, PortRequest
 from .rollback import Rollback
@@ -140,6 +142,8 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
         raise InvalidInput(option, None, f"is missing for new server {request.name}", "Give flavor (or vcpus and memory) and image")
     if request.az is not None and request.az != host.az:
         raise InvalidInput("az", request.az, f"is not the zone of {host.name} ({host.az})", "Let module placement choose the hypervisor")
+    if leftover is None:
+        check_admission(host, scope.project, request.name, request.size, request.dedicated)
     if request.key and not request.public_keys:
         raise InvalidInput("key", request.key, f"comes without public_keys for new server {request.name}", "Give the key pair's public key")
     image, warning = None, ""
@@ -154,6 +158,7 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
     server_id = scope.id("server", request.name)
     volumes = _volumes(request, root_disk)
     mounts = {f"{request.name}-{disk.name}": disk for disk in request.data_disks}
+    group, policy = membership(request.server_group, request.server_group_policy)
     told = metadata.ServerMetadata(
         region=scope.region,
         project=scope.project,
@@ -169,6 +174,8 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
         timezone=request.timezone or "",
         hostname=request.hostname or names.hostname(request.name, server_id),
         description=request.description or "",
+        server_group=group,
+        server_group_policy=policy,
         user_data=request.user_data_hash,
         created=times.stamp(times.now()),
         cloud_init=image is None or image.cloud_init,
@@ -259,6 +266,8 @@ def planned_steps(creation: Creation, volumes: Collection[str]) -> list[Step]:
         "image": request.image,
         "key": request.key,
         "tags": dict(request.tags or {}),
+        "server_group": creation.told.server_group,
+        "server_group_policy": creation.told.server_group_policy,
         "status": "running",
     }
     return [*steps, Step("create", "server", request.name, after={key: value for key, value in after.items() if value})]

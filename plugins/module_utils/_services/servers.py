@@ -21,7 +21,7 @@ from .._model.server_request import ServerRequest
 from .._model.servers import Server, check_change, check_removal, from_domain, represent
 from . import server_create, server_power, server_remove, server_update
 from .exclusive import at_work, exclusive
-from .hypervisors import check_capacity
+from .hypervisors import check_capacity, check_server_groups
 from .ports import Port, PortPlan, commit_ports, plan_ports, read_ports, undo_ports
 from .rollback import Rollback
 from .server_create import Creation
@@ -154,6 +154,7 @@ def _plan(site: Site, requests: Sequence[ServerRequest], options: Options, check
         plan.warnings += plan.ports.warnings
     ports = {port.id: port for port in plan.ports.ports} if plan.ports else {}
     plan.changes = [server_update.plan(site, server, request, ports) for server, request in kept]
+    _check_groups(site, plan)
     _plan_volumes(site, plan)
     plan.tasks = _tasks(plan, servers)
     plan.steps = [
@@ -167,6 +168,18 @@ def _plan(site: Site, requests: Sequence[ServerRequest], options: Options, check
         *(Step("resume", "server", server.metadata.name, {"status": server.status}, {"status": "running"}) for server in plan.resumes),
     ]
     return plan, servers
+
+
+def _check_groups(site: Site, plan: _Plan) -> None:
+    """See that whoever comes into a server group may be on this host."""
+    wanted = {creation.id: creation.told for creation in plan.creations}
+    wanted |= {
+        change.server.id: change.told
+        for change in plan.changes
+        for now in [change.server.metadata]
+        if (change.told.server_group, change.told.server_group_policy) != (now.server_group, now.server_group_policy)
+    }
+    check_server_groups(site.connection, site.host, wanted, {server.id for server in plan.removals})
 
 
 def _plan_volumes(site: Site, plan: _Plan) -> None:
