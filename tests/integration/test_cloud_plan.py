@@ -1,41 +1,132 @@
 # Copyright: Contributors to the altostratus.ecs project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module cloud_plan, run by ansible-playbook."""
+"""What Ansible itself makes of a description: cloud_plan in the controller, and the settings that role hypervisor writes."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import yaml
+import pytest
 
-SERVER = {"name": "web", "flavor": "s7n.medium.2", "image": "debian-13", "password": "Cloud.1234!"}
+ROOT = Path(__file__).resolve().parent.parent.parent
+ROLE = ROOT / "roles/hypervisor"
+HOST = {"name": "x", "az": "az1", "cpus": 4, "memory": 4096, "servers": []}
+MEMBER = {"project": "shop", "vcpus": 1, "memory": 1024, "server_group": "db", "server_group_policy": "anti-affinity"}
+
+Play = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_a_plan_with_a_password_is_shown_to_nobody(tmp_path: Path) -> None:
-    """Those who use the plan get the password, the output of the play does not (spec M9)."""
-    plan = {
-        "servers": [SERVER],
-        "hypervisors": {"hv1": {"cpus": 4, "memory": 8000, "az": "az1", "servers": []}},
-        "existing": {"images": [{"name": "debian-13"}]},
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """Runs tasks on this machine by ansible-playbook."""
+
+    def execute(tasks: list[dict[str, Any]], *arguments: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "play.yml"
+        path.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, **keywords, "tasks": tasks}]))
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local",
+             "-e", f"ansible_python_interpreter={sys.executable}", str(path), *arguments],
+            env={
+                **os.environ, "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_NOCOWS": "1", "COLUMNS": "2000",
+                "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH") or os.environ["PYTHONPATH"],
+            },
+            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    return execute
+
+
+def plan(**options: Any) -> list[dict[str, Any]]:
+    """Decide, and write the decision to a file."""
+    task = {"altostratus.ecs.cloud_plan": {"project": "shop", "hypervisors": {"hv1": HOST, "hv2": HOST}, **options}, "register": "told"}
+    return [task, {"ansible.builtin.copy": {"content": "{{ told | to_json }}", "dest": "{{ playbook_dir }}/told.json"}}]
+
+
+def test_server_groups_in_a_cloud(play: Play, tmp_path: Path) -> None:
+    """D2: written once at the group, told to each member's server; a group that is broken already is shown as a warning."""
+    servers = [{"name": "web", "count": 2, "flavor": "s7n.small.1", "server_group": "web", "dedicated": "no"}]
+    hosts = {"hv1": {**HOST, "servers": [{**MEMBER, "name": "a"}, {**MEMBER, "name": "b"}]}, "hv2": HOST}
+    done = play(plan(servers=servers, server_groups=[{"name": "web", "policy": "anti-affinity"}], hypervisors=hosts, policy="pack"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    placement = json.loads((tmp_path / "told.json").read_text())["placement"]
+    assert placement == {
+        host: [{"name": name, "flavor": "s7n.small.1", "server_group": "web", "server_group_policy": "anti-affinity", "dedicated": False}]
+        for host, name in (("hv1", "web-0001"), ("hv2", "web-0002"))
     }
-    tasks = [
-        {"altostratus.ecs.cloud_plan": plan, "register": "decision"},
-        {"ansible.builtin.debug": {"msg": "length {{ decision.placement.hv1[0].password | length }}"}},
-    ]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-    played = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "play.yml", "-vvv"],
-        cwd=tmp_path,
-        env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    assert "server group db (anti-affinity): a, b are on hv1; nothing is moved" in " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"server_groups": [{"name": "web", "policy": "apart"}]}, "value of policy must be one of: anti-affinity, affinity, soft-"),
+        ({"server_groups": [{"name": "web"}, {"name": "web"}]}, "server_groups.name: 'web' stands there twice"),
+        ({"servers": [{"name": "a", "flavor": "s7n.small.1", "server_group": "wbe"}]}, "server group wbe does not exist"),
+        (
+            {"servers": [{"name": "a", "count": 2, "flavor": "s7n.small.1", "server_group": "db"}], "server_groups": [{"name": "db"}],
+             "quotas": {"server_group_members": 1}},
+            "server group db: it would have 2 members, the quota is 1",
+        ),
+        ({"quotas": {"servers": 1}}, "Unsupported parameters"),
+    ],
+)  # fmt: skip
+def test_faults_are_found_before_anything_is_touched(play: Play, options: dict[str, Any], words: str) -> None:
+    done = play(plan(**options))
+    assert done.returncode == 2
+    assert words in " ".join((done.stdout + done.stderr).split()).replace("\\'", "'")
+
+
+def test_a_plan_with_a_password_is_shown_to_nobody(play: Play) -> None:
+    """Those who use the plan get the password, the output of the play does not (spec M9)."""
+    tasks = plan(
+        servers=[{"name": "web", "flavor": "s7n.medium.2", "image": "debian-13", "password": "Cloud.1234!"}],
+        hypervisors={"hv1": {**HOST, "memory": 8000}},
+        existing={"images": [{"name": "debian-13"}]},
     )
+    show = {"ansible.builtin.debug": {"msg": "length {{ told.placement.hv1[0].password | length }}"}}
+    played = play([tasks[0], show], "-vvv")
     assert played.returncode == 0, played.stdout
     assert "length 11" in played.stdout
     assert "Cloud.1234!" not in played.stdout + played.stderr
+
+
+SURVEY = {
+    "interfaces": {"eth0": {"mac": "", "mtu": 1500, "addresses": ["192.0.2.11/24"]}}, "default_interface": "eth0", "kvm_device": False,
+    "switch": {"kernel_datapath": True}, "pools": {}, "container": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "variables", "expected"),
+    [
+        ({}, {}, {"maintenance": False, "dedicated_to": [], "flavors": [], "cpu_overcommit": 4.0, "reserved_memory": 512}),
+        ({"maintenance": True}, {}, {"maintenance": True}),
+        ({"maintenance": True}, {"ecs_maintenance": False}, {"maintenance": False}),
+        ({"maintenance": True}, {"ecs_maintenance": "false"}, {"maintenance": False}),
+        ({}, {"ecs_maintenance": True}, {"maintenance": True}),
+        (
+            {"dedicated_to": ["bank"]}, {"ecs_dedicated_to": ["shop"], "ecs_flavors": ["c7*.*"], "ecs_memory_overcommit": 1.5},
+            {"dedicated_to": ["shop"], "flavors": ["c7*.*"], "memory_overcommit": 1.5},
+        ),
+        ({"dedicated_to": ["bank"]}, {}, {"dedicated_to": []}),
+    ],
+)  # fmt: skip
+def test_what_role_hypervisor_settles(
+    play: Play, tmp_path: Path, before: dict[str, Any], variables: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """The inventory decides; maintenance that it does not mention stays as module hypervisor left it."""
+    done = play(
+        [{"ansible.builtin.copy": {"content": "{{ hypervisor_host | to_json }}", "dest": f"{tmp_path}/settled.json"}}],
+        vars_files=[str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")],
+        vars={"hypervisor_survey": {"stdout": json.dumps({**SURVEY, "settled": before})}, **variables},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    settled = json.loads((tmp_path / "settled.json").read_text())
+    assert {name: settled[name] for name in expected} == expected

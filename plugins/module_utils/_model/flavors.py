@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Flavor:
         return f"flavor {self.name}" if self.name else f"{self.vcpus} vCPUs and {self.memory} MiB"
 
 
+@functools.lru_cache(maxsize=1024)
 def parse(name: str) -> Flavor:
     """The flavor of that name, in any case.
 
