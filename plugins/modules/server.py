@@ -271,6 +271,14 @@ EXAMPLES = r"""
     servers: "{{ placed.placement[inventory_hostname] }}"
     wait_for: cloud_init
 
+- name: The second of two database servers, on another host than the first
+  altostratus.ecs.server:
+    project: shop
+    name: db-2
+    flavor: s7n.medium.4
+    image: debian-13
+    server_group: db
+
 - name: Shut down, by force after a minute
   altostratus.ecs.server:
     project: shop
