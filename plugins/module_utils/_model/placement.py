@@ -41,7 +41,7 @@ class _Arrival:
     size: flavors.Flavor
     zones: Sequence[str | None]
     dedicated: bool
-    flavors: frozenset[str]
+    flavor_names: frozenset[str]
     group: Group | None
 
 
@@ -106,8 +106,8 @@ def _together(group: Group, arrivals: Sequence[_Arrival]) -> _Arrival:
             raise InvalidInput(
                 option, told, f"differ in affinity group {group.name}", "Its servers share one host: give all of them the same"
             )
-    every = frozenset[str]().union(*(arrival.flavors for arrival in arrivals))
-    return replace(arrivals[0], zones=list(fixed) or arrivals[0].zones, flavors=every)
+    every = frozenset[str]().union(*(arrival.flavor_names for arrival in arrivals))
+    return replace(arrivals[0], zones=list(fixed) or arrivals[0].zones, flavor_names=every)
 
 
 def _choose(arrival: _Arrival, pools: Pools) -> Candidate:
@@ -116,7 +116,7 @@ def _choose(arrival: _Arrival, pools: Pools) -> Candidate:
     :raises EcsError: ECS_NO_CAPACITY.
     """
     for az in arrival.zones:
-        pool = pools.pool(az, arrival.dedicated, arrival.flavors)
+        pool = pools.pool(az, arrival.dedicated, arrival.flavor_names)
         chosen = arrival.group.choose(pool, arrival.size) if arrival.group else pool.find(arrival.size)
         if chosen is not None:
             chosen.take(arrival.size)
@@ -129,7 +129,7 @@ def _choose(arrival: _Arrival, pools: Pools) -> Candidate:
 def _no_room(arrival: _Arrival, pools: Pools) -> EcsError:
     group, size = arrival.group, arrival.size
     az = arrival.zones[0] if len(arrival.zones) == 1 else None
-    hosts = list(pools.pool(az, arrival.dedicated, arrival.flavors).hosts.values())
+    hosts = list(pools.pool(az, arrival.dedicated, arrival.flavor_names).hosts.values())
     where = f"az {az}" if az else "any hypervisor"
     hint = "Choose a smaller flavor or another az, add a hypervisor, or raise ecs_memory_overcommit or ecs_cpu_overcommit"
     if arrival.dedicated:
