@@ -174,7 +174,7 @@ class Play:
 
 def pings(count: int = 1, **where: Any) -> Play:
     """What Ansible costs before *count* modules do anything."""
-    return Play("pings", [{"ansible.builtin.ping": {}} for _ in range(count)], **where)
+    return Play("pings", [{"ansible.builtin.ping": {}}] * count, **where)
 
 
 @cache
