@@ -15,8 +15,8 @@ description:
   - A run that was killed leaves a server in status C(creating) or C(deleting); the next run with O(state=present) makes it whole, one
     with O(state=absent) removes what is there. One that was killed while the server was off leaves it to the next run to start it.
   - Two runs never act on the same server at once; the second waits for the first, for O(wait_timeout) at most.
-  - Only what is set is compared. Tags, description, name of the key pair, server group, security groups, public address and further data
-    disks of an existing server are changed; asking for another flavor, image, zone, system disk or user data is an error.
+  - Only what is set is compared. Size, tags, description, name of the key pair, server group, security groups, public address and further
+    data disks of an existing server are changed; asking for another image, zone, system disk or user data is an error.
   - Use M(altostratus.ecs.placement) to choose the hypervisors of many servers.
 author:
   - altostratus.ecs contributors (@altostratus)
@@ -49,12 +49,24 @@ options:
     description:
       - Size by name, such as V(s7n.medium.2); family and generation, size, GiB of memory a vCPU.
       - Required for a new server, unless O(vcpus) and O(memory) are given.
+      - A server that is stopped takes any other size. One that runs grows as far as O(max_vcpus) and O(max_memory) let it, for everything
+        else it has to be off, see O(allow_stop).
     type: str
   vcpus: &vcpus
     description: Number of vCPUs, together with O(memory).
     type: int
   memory: &memory
     description: Memory in MiB, together with O(vcpus).
+    type: int
+  max_vcpus: &max_vcpus
+    description:
+      - Up to so many vCPUs the server can grow while it runs. By default it takes no more than it starts with.
+      - The guest must be able to take CPUs in, as Linux on x86_64 is.
+    type: int
+  max_memory: &max_memory
+    description:
+      - Up to so many MiB of memory the server can grow while it runs, in steps of a multiple of 128 MiB, at most 16 of them between two
+        stops. By default it takes no more than it starts with.
     type: int
   image: &image
     description: Name of the image in this host's library, of the own project or public. Required for a new server.
@@ -198,6 +210,8 @@ options:
       flavor: *flavor
       vcpus: *vcpus
       memory: *memory
+      max_vcpus: *max_vcpus
+      max_memory: *max_memory
       image: *image
       root_disk: *root_disk
       disk_type: *disk_type
@@ -237,6 +251,13 @@ options:
     default: 120
   force:
     description: Power off what did not shut down in time; unsaved data is lost. With O(stop_timeout=0) nobody is asked.
+    type: bool
+    default: false
+  allow_stop:
+    description:
+      - Let servers that run be stopped, and started again, for changes that need it, another size above all. Without it such a change
+        fails, and nothing is touched.
+      - What they were asked to be by O(state) comes first; V(stopped) and V(restarted) stop them anyway.
     type: bool
     default: false
   delete_data_disks:
@@ -287,6 +308,13 @@ EXAMPLES = r"""
     stop_timeout: 60
     force: true
 
+- name: Another size; it is stopped for that and runs again
+  altostratus.ecs.server:
+    project: shop
+    name: web
+    flavor: s7n.medium.4
+    allow_stop: true
+
 - name: Remove it with everything that it had
   altostratus.ecs.server:
     project: shop
@@ -323,7 +351,8 @@ servers:
       type: str
     status:
       description:
-        - One of C(creating), C(running), C(stopped), C(starting), C(stopping), C(restarting), C(deleting), C(paused), C(faulty).
+        - One of C(creating), C(running), C(stopped), C(starting), C(stopping), C(restarting), C(resizing), C(deleting), C(paused),
+          C(faulty).
         - What is between two states for more than half an hour is C(faulty).
       type: str
     flavor:
@@ -334,6 +363,12 @@ servers:
       type: int
     memory:
       description: MiB.
+      type: int
+    max_vcpus:
+      description: Up to so many vCPUs it can grow while it runs.
+      type: int
+    max_memory:
+      description: Up to so many MiB it can grow while it runs.
       type: int
     image:
       description: Name of the image that it was made from.
@@ -422,6 +457,8 @@ SERVER: dict[str, Any] = {
     "flavor": {"type": "str"},
     "vcpus": {"type": "int"},
     "memory": {"type": "int"},
+    "max_vcpus": {"type": "int"},
+    "max_memory": {"type": "int"},
     "image": {"type": "str"},
     "root_disk": {"type": "int"},
     "disk_type": {"type": "str"},
@@ -468,6 +505,7 @@ CALL: dict[str, Any] = {
     "wait_timeout": {"type": "int", "default": 600},
     "stop_timeout": {"type": "int", "default": 120},
     "force": {"type": "bool", "default": False},
+    "allow_stop": {"type": "bool", "default": False},
     "delete_data_disks": {"type": "bool", "default": False},
     "delete_eip": {"type": "bool", "default": False},
 }

@@ -265,3 +265,29 @@ def filesystems(domain: Any) -> list[Filesystem]:
         )
         for item in command(domain, "guest-get-fsinfo")
     ]
+
+
+def use_all(domain: Any, vcpus: int, memory: int, timeout: float = 10) -> None:
+    """Put CPUs and memory online that were added while the guest runs; many kernels leave that to somebody.
+
+    :param memory: MiB.
+    :param timeout: seconds that the guest has to find them.
+    :raises EcsError: ECS_AGENT.
+    """
+    deadline = time.monotonic() + timeout
+    block = int(command(domain, "guest-get-memory-block-info")["size"])
+    pause = _FIRST_POLL
+    while True:
+        cpus = command(domain, "guest-get-vcpus")
+        if late := [{"logical-id": cpu["logical-id"], "online": True} for cpu in cpus if not cpu["online"]]:
+            command(domain, "guest-set-vcpus", {"vcpus": late})
+        blocks = command(domain, "guest-get-memory-blocks")
+        if dark := [{"phys-index": one["phys-index"], "online": True} for one in blocks if not one["online"]]:
+            command(domain, "guest-set-memory-blocks", {"mem-blks": dark})
+        if len(cpus) >= vcpus and len(blocks) >= (memory << 20) // block:
+            return
+        if time.monotonic() >= deadline:
+            found = f"{len(cpus)} CPUs and {len(blocks) * block >> 20} MiB"
+            raise EcsError(f"guest agent of {domain.name()}: the guest found {found} within {timeout:g} s", "ECS_AGENT")
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LAST_POLL)

@@ -124,6 +124,12 @@ def attach(domain: Any, xml: str, active: bool) -> None:
     domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if active else 0))
 
 
+def set_vcpus(domain: Any, count: int) -> None:
+    """Add vCPUs to a running domain and to its definition."""
+    libvirt = _bindings()
+    domain.setVcpusFlags(count, libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+
+
 def detach(domain: Any, xml: str, active: bool) -> None:
     """Take a device out of the domain's definition, and out of the running domain."""
     libvirt = _bindings()

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from . import metadata
+from . import domain_size, metadata
+from .domain_size import Size
 from .errors import EcsError
 from .metadata import Task
 from .names import disk_serial, tap_name
@@ -66,6 +69,8 @@ class DomainSpec:
     :param arch: x86_64.
     :param memory: MiB.
     :param console_log: file on the host that keeps the serial console's output.
+    :param max_vcpus: vCPUs that it can grow to while it runs; 0 for none but those that it has.
+    :param max_memory: MiB, in the same way.
     :param offloads: False on hosts with the userspace datapath, which drops packets whose checksum a guest left to the NIC.
     """
 
@@ -81,20 +86,31 @@ class DomainSpec:
     disks: Sequence[DiskDevice] = ()
     nics: Sequence[NicDevice] = ()
     offloads: bool = True
+    max_vcpus: int = 0
+    max_memory: int = 0
 
 
 @dataclass(frozen=True)
 class DomainFacts:
-    """What we read back from a domain's XML; *memory* in MiB."""
+    """What we read back from a domain's XML."""
 
     name: str
     uuid: str
-    vcpus: int
-    memory: int
+    size: Size
     disks: tuple[DiskDevice, ...]
     nvram: bool
     metadata: metadata.ServerMetadata | None
     task: Task | None
+
+    @property
+    def vcpus(self) -> int:
+        """vCPUs that it has now."""
+        return self.size.vcpus
+
+    @property
+    def memory(self) -> int:
+        """MiB that it has now."""
+        return self.size.memory
 
 
 def system_disk(path: str, format: str, volume_id: str) -> DiskDevice:
@@ -198,8 +214,6 @@ def build(spec: DomainSpec) -> str:
     if spec.metadata.description:
         _add(root, "description", spec.metadata.description)
     _add(root, "metadata").append(metadata.element(spec.metadata))
-    _add(root, "memory", spec.memory, unit="MiB")
-    _add(root, "vcpu", spec.vcpus)
     # cloud-init takes this product name for an OpenStack cloud, whose data it then reads (spec MD24).
     system = _add(_add(root, "sysinfo", type="smbios"), "system")
     _add(system, "entry", "altostratus", name="manufacturer")
@@ -217,6 +231,20 @@ def build(spec: DomainSpec) -> str:
     _add(root, "on_reboot", "restart")
     _add(root, "on_crash", "restart")
     _add_devices(root, spec)
+    size = Size(spec.vcpus, spec.memory, max(spec.vcpus, spec.max_vcpus), max(spec.memory, spec.max_memory))
+    domain_size.write(root, size)
+    return ET.tostring(root, encoding="unicode")
+
+
+def edit(text: str, change: Callable[[ET.Element], object]) -> str:
+    """A domain's XML after a change of its tree; what the change leaves alone stays, the metadata of others included."""
+    for _event, (prefix, uri) in ET.iterparse(io.StringIO(text), events=["start-ns"]):  # noqa: S314 - what libvirt wrote
+        with contextlib.suppress(ValueError):  # a prefix such as ns0, which is made up anew
+            if prefix:
+                ET.register_namespace(prefix, uri)
+    parser = ET.XMLParser(target=ET.TreeBuilder(insert_comments=True))  # noqa: S314
+    root = ET.fromstring(text, parser)  # noqa: S314 - what libvirt wrote
+    change(root)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -233,19 +261,13 @@ def _parse_disk(node: ET.Element) -> DiskDevice:
     )
 
 
-_MIB = {"b": 1 / (1 << 20), "bytes": 1 / (1 << 20), "KiB": 1 / 1024, "k": 1 / 1024, "MiB": 1, "M": 1, "GiB": 1024, "G": 1024}
-
-
 def parse(text: str) -> DomainFacts:
     """Read a domain's XML."""
     root = ET.fromstring(text)  # noqa: S314 - what libvirt wrote
-    memory = root.find("memory")
-    mib = 0.0 if memory is None else int(memory.text or 0) * _MIB[memory.get("unit", "KiB")]
     return DomainFacts(
         name=root.findtext("name", ""),
         uuid=root.findtext("uuid", ""),
-        vcpus=int(root.findtext("vcpu", "1")),
-        memory=int(mib),
+        size=domain_size.read(root),
         disks=tuple(_parse_disk(node) for node in root.iterfind("devices/disk")),
         nvram=root.find("os/nvram") is not None,
         metadata=metadata.parse(root),

@@ -57,6 +57,8 @@ class Eip:
 class ServerRequest:
     """One server as the user wants it; None means not said.
 
+    :param max_vcpus: up to which it can grow while it runs.
+    :param max_memory: MiB, likewise.
     :param root_disk: GiB.
     :param key: name of the key pair whose public key is the first of *public_keys*.
     :param public_keys: lines as in authorized_keys.
@@ -68,6 +70,8 @@ class ServerRequest:
     name: str
     state: str = "present"
     size: flavors.Flavor | None = None
+    max_vcpus: int | None = None
+    max_memory: int | None = None
     image: str | None = None
     root_disk: int | None = None
     disk_type: str | None = None
@@ -191,6 +195,8 @@ def _request(item: Mapping[str, Any]) -> ServerRequest:
         name=item["name"],
         state=item.get("state") or "present",
         size=flavors.resolve(item.get("flavor"), item.get("vcpus"), item.get("memory")),
+        max_vcpus=item.get("max_vcpus"),
+        max_memory=item.get("max_memory"),
         image=item.get("image"),
         root_disk=item.get("root_disk"),
         disk_type=item.get("disk_type"),

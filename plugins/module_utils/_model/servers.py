@@ -105,6 +105,8 @@ def represent(server: Server, eip: str | None = None) -> dict[str, Any]:
         "flavor": told.flavor or None,
         "vcpus": server.domain.vcpus,
         "memory": server.domain.memory,
+        "max_vcpus": server.domain.size.max_vcpus,
+        "max_memory": server.domain.size.max_memory,
         "image": told.image,
         "image_id": told.image_id,
         "disks": [_disk(device, known) for device in server.domain.disks if not device.is_config_drive],
@@ -159,11 +161,11 @@ def check_removal(server: Server, request: ServerRequest) -> None:
 
 
 def check_change(server: Server, request: ServerRequest) -> None:
-    """See that nothing is asked for that a server cannot change in its life, or only while it is off.
+    """See that nothing is asked for that a server cannot change in its life.
 
     :raises EcsError: ECS_IMMUTABLE names the option, what is, and what was asked.
     """
-    told, live = server.metadata, server.domain
+    told = server.metadata
     sizes = {disk.name: disk.size for disk in told.disks}
     asked: list[tuple[str, Any, Any]] = [
         ("image", told.image, request.image),
@@ -178,8 +180,6 @@ def check_change(server: Server, request: ServerRequest) -> None:
             if f"{request.name}-{disk.name}" in sizes
         ),
     ]
-    if request.size is not None:
-        asked += [("vcpus", live.vcpus, request.size.vcpus), ("memory", live.memory, request.size.memory)]
     for option, is_now, wanted in asked:
         if wanted is not None and wanted != is_now:
             raise EcsError(

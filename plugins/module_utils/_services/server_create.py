@@ -240,6 +240,8 @@ def domain_spec(site: Site, creation: Creation, ports: Sequence[Port], volumes: 
         type=("kvm" if site.host.kvm else "qemu") if machine.driver == "qemu" else machine.driver,
         vcpus=creation.size.vcpus,
         memory=creation.size.memory,
+        max_vcpus=request.max_vcpus or 0,
+        max_memory=request.max_memory or 0,
         console_log=console_log(site, name),
         arch=platform.machine(),
         disks=disks,

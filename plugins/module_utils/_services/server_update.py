@@ -1,7 +1,7 @@
 # Copyright: Contributors to the altostratus.ecs project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changing servers that exist: tags, description, key name, security groups, public address, more data disks."""
+"""Changing servers that exist: tags, description, key name, security groups, public address, more data disks, another size."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from typing import Any
 
 from .._engines.libvirt_client import Live, attach, detach, set_description, set_metadata
 from .._model import domain_xml, metadata, names
+from .._model import resize as resizing
 from .._model.plan import Step
+from .._model.resize import Resize
 from .._model.server_request import DataDisk, Nic, ServerRequest
 from .._model.servers import Server, new_disks, update
+from . import server_resize
 from .ports import Port, PortRequest
 from .rollback import Rollback
 from .server_create import nic_metadata, port_requests
@@ -29,12 +32,14 @@ class Change:
 
     :param told: the metadata as they will be, without the disks to come.
     :param disks: data disks to be added.
+    :param resize: None where the size stays.
     """
 
     server: Server
     request: ServerRequest
     told: metadata.ServerMetadata
     disks: tuple[DataDisk, ...]
+    resize: Resize | None
     steps: tuple[Step, ...]
 
 
@@ -48,17 +53,24 @@ def wanted_ports(site: Site, server: Server, request: ServerRequest) -> list[Por
     return port_requests(site.scope, replace(request, nics=(Nic(subnet=first.subnet, vpc=first.vpc or None),)))
 
 
-def plan(site: Site, server: Server, request: ServerRequest, ports: Mapping[str, Port]) -> Change:
+def plan(site: Site, server: Server, xml: str, request: ServerRequest, ports: Mapping[str, Port]) -> Change:
     """Compare a server with what is asked, its ports as they will be.
 
     Steps of the ports themselves are the ports' plan's.
+
+    :param xml: the server's definition.
     """
     told, before, after = update(server.metadata, request)
     told = replace(told, nics=tuple(nic_metadata(ports[nic.id]) if nic.id in ports else nic for nic in told.nics))
     steps = [Step("update", "server", request.name, before, after)] if after else []
+    resize = resizing.plan(told.flavor, server.domain.size, request)
+    if resize:
+        server_resize.check(site, server, xml, resize)
+        told = replace(told, flavor=resize.flavor)
+        steps.append(Step("resize", "server", request.name, resize.before, resize.after))
     disks = new_disks(server, site.scope, request)
     steps += [Step("attach", "volume", f"{request.name}-{disk.name}", after={"size": disk.size, "server": request.name}) for disk in disks]
-    return Change(server, request, told, tuple(disks), tuple(steps))
+    return Change(server, request, told, tuple(disks), resize, tuple(steps))
 
 
 def _attach_disk(
@@ -74,14 +86,17 @@ def _attach_disk(
             rollback.add("volume", name, partial(delete_volume, site.connection, volume))
         device = domain_xml.DiskDevice(volume.path, volume.format, target, names.disk_serial(volume_id))
         text = ET.tostring(domain_xml.disk_element(device), encoding="unicode")
-        attach(domain, text, change.server.active)
-        rollback.add("attachment", name, partial(detach, domain, text, change.server.active))
+        attach(domain, text, domain.isActive())
+        rollback.add("attachment", name, lambda: detach(domain, text, domain.isActive()))
     return volume_id
 
 
-def apply(site: Site, change: Change, live: Live, volumes: Mapping[str, Volume], rollback: Rollback) -> None:
-    """Make the change."""
-    server, told = change.server, change.told
+def apply(site: Site, change: Change, live: Live, volumes: Mapping[str, Volume], rollback: Rollback) -> list[str]:
+    """Make the change; returns warnings."""
+    server, told, warnings = change.server, change.told, []
+    if change.resize:
+        with step(site, change.request.name, "domain"):
+            warnings = server_resize.apply(site, change.request.name, live.domain, change.resize, rollback)
     targets = [device.target for device in server.domain.disks]
     added = []
     for disk in change.disks:
@@ -99,11 +114,12 @@ def apply(site: Site, change: Change, live: Live, volumes: Mapping[str, Volume],
         )
     told = replace(told, disks=(*told.disks, *added))
     if told != server.metadata:
-        remember(live.domain, told, server.active)
+        remember(live.domain, told)
     if told.description != server.metadata.description:
-        set_description(live.domain, told.description, server.active)
+        set_description(live.domain, told.description, live.domain.isActive())
+    return warnings
 
 
-def remember(domain: Any, told: metadata.ServerMetadata, active: bool) -> None:
+def remember(domain: Any, told: metadata.ServerMetadata) -> None:
     """Write a server's metadata into its domain."""
-    set_metadata(domain, metadata.build(told), metadata.PREFIX, metadata.NAMESPACE, active)
+    set_metadata(domain, metadata.build(told), metadata.PREFIX, metadata.NAMESPACE, domain.isActive())

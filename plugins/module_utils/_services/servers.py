@@ -15,6 +15,7 @@ from .._engines.host import Host
 from .._engines.libvirt_client import Events, Live, connect, each, power_off, read_domains
 from .._model import domain_xml, metadata, times
 from .._model.errors import EcsError, NotFound
+from .._model.flavors import Flavor
 from .._model.names import Scope
 from .._model.plan import Step
 from .._model.server_request import ServerRequest
@@ -40,6 +41,7 @@ class Options:
     wait_timeout: int = 600
     stop_timeout: int = 120
     force: bool = False
+    allow_stop: bool = False
     delete_data_disks: bool = False
     delete_eip: bool = False
 
@@ -129,6 +131,31 @@ def _sort_power(server: Server, state: str, plan: _Plan) -> None:
         plan.resumes.append(server)
 
 
+def _sort_change(change: Change, allow_stop: bool, plan: _Plan) -> None:
+    """A change that needs the server off has it stopped, and started again, where that is allowed (spec Z1)."""
+    server, resize = change.server, change.resize
+    if resize is None or not resize.off or not server.active or server in plan.stops:
+        return
+    if not allow_stop:
+        raise EcsError(
+            f"server {server.metadata.name} (project {server.metadata.project}): {resize.off} is {resize.before[resize.off]} and cannot "
+            f"become {resize.after[resize.off]} while it runs",
+            "ECS_IMMUTABLE",
+            "Set allow_stop to have it stopped for that and started again, or stop it first",
+        )
+    plan.stops.append(server)
+    plan.starts.append(server)
+
+
+def _check_capacity(site: Site, plan: _Plan) -> None:
+    wanted = [(creation.id, creation.request.name, creation.size) for creation in plan.creations]
+    for change in plan.changes:
+        now, new = change.server.domain.size, change.resize.size if change.resize else change.server.domain.size
+        if new.vcpus > now.vcpus or new.memory > now.memory:
+            wanted.append((change.server.id, change.request.name, Flavor(change.told.flavor, new.vcpus, new.memory)))
+    check_capacity(site.connection, site.host, wanted)
+
+
 def _tasks(plan: _Plan, servers: Mapping[str, Server]) -> dict[str, metadata.Task]:
     """What each server's status is while the plan is carried out (spec appendix A)."""
     since = times.stamp(times.now())
@@ -137,6 +164,10 @@ def _tasks(plan: _Plan, servers: Mapping[str, Server]) -> dict[str, metadata.Tas
         for server in those:
             task = metadata.Task(status, since, running=status == "starting")
             tasks[server.id] = replace(task, name="restarting") if server in plan.stops and server in plan.starts else task
+    for change in plan.changes:
+        if change.resize:
+            task = metadata.Task("resizing", since, running=change.server in plan.starts)
+            tasks[change.server.id] = task
     return tasks
 
 
@@ -144,7 +175,6 @@ def _plan(site: Site, requests: Sequence[ServerRequest], options: Options, check
     live, servers = _read(site, requests)
     plan = _Plan(live=live)
     kept = _sort(site, requests, servers, plan, check)
-    check_capacity(site.connection, site.host, [(creation.id, creation.request.name, creation.size) for creation in plan.creations])
     wanted = [port for creation in plan.creations for port in server_create.port_requests(site.scope, creation.request)]
     wanted += [port for server, request in kept for port in server_update.wanted_ports(site, server, request)]
     begun = {nic.name for creation in plan.creations if creation.leftover for nic in creation.leftover.nics}
@@ -153,17 +183,20 @@ def _plan(site: Site, requests: Sequence[ServerRequest], options: Options, check
         plan.ports = plan_ports(site.northbound(), site.scope, wanted, superfluous, check=check)
         plan.warnings += plan.ports.warnings
     ports = {port.id: port for port in plan.ports.ports} if plan.ports else {}
-    plan.changes = [server_update.plan(site, server, request, ports) for server, request in kept]
+    plan.changes = [server_update.plan(site, server, live[server.id].xml, request, ports) for server, request in kept]
+    for change in plan.changes:
+        _sort_change(change, options.allow_stop, plan)
     _check_groups(site, plan)
+    _check_capacity(site, plan)
     _plan_volumes(site, plan)
     plan.tasks = _tasks(plan, servers)
     plan.steps = [
         *server_remove.planned_steps(site, plan.removals, options.delete_data_disks, options.delete_eip),
         *(plan.ports.steps if plan.ports else ()),
         *(item for creation in plan.creations for item in server_create.planned_steps(creation, plan.volumes)),
+        *(Step("stop", "server", server.metadata.name, {"status": server.status}, {"status": "stopped"}) for server in plan.stops),
         *(item for change in plan.changes for item in change.steps),
         *(Step("finish", "server", server.metadata.name, {"status": "creating"}, {"status": "running"}) for server in plan.unfinished),
-        *(Step("stop", "server", server.metadata.name, {"status": server.status}, {"status": "stopped"}) for server in plan.stops),
         *(Step("start", "server", server.metadata.name, {"status": "stopped"}, {"status": "running"}) for server in plan.starts),
         *(Step("resume", "server", server.metadata.name, {"status": server.status}, {"status": "running"}) for server in plan.resumes),
     ]
@@ -225,7 +258,7 @@ def _create(site: Site, plan: _Plan, rollback: Rollback) -> dict[str, Any]:
     domains = {creation.request.name: domain for creation, domain in zip(plan.creations, made, strict=True)}
     for change in plan.changes:
         if change.steps or change.told != change.server.metadata:
-            server_update.apply(site, change, plan.live[change.server.id], plan.volumes, rollback)
+            plan.warnings += server_update.apply(site, change, plan.live[change.server.id], plan.volumes, rollback)
     return domains
 
 
@@ -244,8 +277,8 @@ def _apply(site: Site, plan: _Plan, options: Options) -> None:
             for name, domain in created.items():
                 rollback.add("", name, partial(power_off, domain))
             each(lambda item: _start(site, *item), list(created.items()))
-        started = _domains(plan, [*plan.starts, *plan.resumes])
-        server_power.start(list(started.values()))
+            started = _domains(plan, [*plan.starts, *plan.resumes])
+            server_power.start(list(started.values()))
         unfinished = _domains(plan, plan.unfinished)
         off = {server.metadata.name for server in plan.stops} - set(started)
         waiting = {name: domain for name, domain in {**created, **unfinished, **started}.items() if name not in off}
@@ -255,7 +288,7 @@ def _apply(site: Site, plan: _Plan, options: Options) -> None:
             server_power.wait(events, waiting, options.wait_for, with_cloud_init, options.wait_timeout)
     for domain in {**created, **unfinished}.values():
         if server := metadata.parse(domain.XMLDesc()):
-            server_update.remember(domain, replace(server, creating=False), domain.isActive())
+            server_update.remember(domain, replace(server, creating=False))
 
 
 def _domains(plan: _Plan, servers: Iterable[Server]) -> dict[str, Any]:
@@ -290,7 +323,8 @@ def _planned(site: Site, plan: _Plan, servers: Mapping[str, Server]) -> dict[str
     for server in plan.removals:
         future.pop(server.id)
     for change in plan.changes:
-        future[change.server.id] = replace(change.server, metadata=change.told, domain=replace(change.server.domain, task=None))
+        size = change.resize.size if change.resize else change.server.domain.size
+        future[change.server.id] = replace(change.server, metadata=change.told, domain=replace(change.server.domain, task=None, size=size))
     for server in plan.unfinished:
         future[server.id] = replace(future[server.id], metadata=replace(future[server.id].metadata, creating=False))
     for server in (*plan.stops, *plan.starts, *plan.resumes):

@@ -1,0 +1,63 @@
+# Copyright: Contributors to the altostratus.ecs project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Another size for a server: an edit of its definition while it is off, more vCPUs and memory while it runs."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from .._engines import guest_agent, libvirt_client
+from .._engines.storage_pool import definition
+from .._model import domain_size, domain_xml
+from .._model.errors import EcsError, InvalidInput, NotFound
+from .._model.resize import Resize
+from .._model.servers import Server
+from .images import find_image
+from .rollback import Rollback
+from .site import Site
+
+
+def check(site: Site, server: Server, xml: str, resize: Resize) -> None:
+    """See that the server's image is content with the new size, one that is gone has no say, and that its definition takes it.
+
+    :param xml: the definition.
+    :raises EcsError: when the size is too small, or somebody has laid out the server by hand.
+    """
+    _edit(xml, resize)
+    with suppress(NotFound):
+        image = find_image(site.host.image_library, site.scope, server.metadata.image)
+        if image.min_memory and resize.size.memory < image.min_memory:
+            raise InvalidInput(
+                "memory", resize.size.memory, f"is less than image {image.name} needs ({image.min_memory} MiB)", "Choose a larger size"
+            )
+
+
+def _edit(xml: str, resize: Resize) -> str:
+    return domain_xml.edit(xml, lambda root: domain_size.write(root, resize.size))
+
+
+def apply(site: Site, name: str, domain: Any, resize: Resize, rollback: Rollback) -> list[str]:
+    """Give a server its new size; nothing else of its definition changes.
+
+    :returns: warnings.
+    """
+    now = domain_xml.parse(definition(domain)).size
+    if not domain.isActive():
+        old = definition(domain)
+        libvirt_client.define(site.connection, _edit(old, resize))
+        rollback.add("resize", name, partial(libvirt_client.define, site.connection, old))
+        return []
+    if resize.size.vcpus > now.vcpus:
+        libvirt_client.set_vcpus(domain, resize.size.vcpus)
+    if resize.size.memory > now.memory:
+        libvirt_client.attach(domain, domain_size.dimm(resize.size.memory - now.memory), active=True)
+    if (resize.size.vcpus, resize.size.memory) == (now.vcpus, now.memory):
+        return []
+    try:
+        guest_agent.use_all(domain, resize.size.vcpus, resize.size.memory)
+    except EcsError as error:
+        return [f"server {name} has its new size, but the guest may have to be told (set its new CPUs and memory online): {error}"]
+    return []
