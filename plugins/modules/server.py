@@ -15,8 +15,8 @@ description:
   - A run that was killed leaves a server in status C(creating) or C(deleting); the next run with O(state=present) makes it whole, one
     with O(state=absent) removes what is there. One that was killed while the server was off leaves it to the next run to start it.
   - Two runs never act on the same server at once; the second waits for the first, for O(wait_timeout) at most.
-  - Only what is set is compared. Size, tags, description, name of the key pair, server group, security groups, public address and further
-    data disks of an existing server are changed; asking for another image, zone, system disk or user data is an error.
+  - Only what is set is compared. Size, display name, tags, description, name of the key pair, server group, security groups, public address
+    and further data disks of an existing server are changed; asking for another image, zone, system disk or user data is an error.
   - Use M(altostratus.ecs.placement) to choose the hypervisors of many servers.
 author:
   - altostratus.ecs contributors (@altostratus)
@@ -30,6 +30,13 @@ options:
     description:
       - Name of the server, unique in the project; 1 to 64 letters, digits, V(_), V(.) or V(-). The guest's first host name derives from it.
       - With O(count) it is the beginning of the names, or a pattern such as V(web[1,3]-prod) for C(web001-prod), C(web002-prod) and so on.
+    type: str
+  display_name: &display_name
+    description:
+      - What people call the server, where that is not its name; it may change at any time, the server goes on as it is.
+      - It shows in results, in the inventory's variables and as the domain's title. O(name) stays what modules know the server by, as its
+        id, its addresses and its disks derive from it; the guest's host name stays too.
+      - The empty string makes it the name again.
     type: str
   count: &count
     description:
@@ -202,6 +209,7 @@ options:
       name:
         <<: *name
         required: true
+      display_name: *display_name
       count: *count
       state:
         description: As O(state), which is the default.
@@ -258,6 +266,10 @@ options:
       - Let servers that run be stopped, and started again, for changes that need it, another size above all. Without it such a change
         fails, and nothing is touched.
       - What they were asked to be by O(state) comes first; V(stopped) and V(restarted) stop them anyway.
+    type: bool
+    default: false
+  allow_duplicate_name:
+    description: Let a server get an O(display_name) that another server of the project on this host goes by.
     type: bool
     default: false
   delete_data_disks:
@@ -336,6 +348,9 @@ servers:
       type: str
     name:
       description: Name.
+      type: str
+    display_name:
+      description: What people call it; its name, unless it was given another.
       type: str
     project:
       description: Project.
@@ -452,6 +467,7 @@ from ansible_collections.altostratus.ecs.plugins.module_utils._services import s
 
 SERVER: dict[str, Any] = {
     "name": {"type": "str", "required": True},
+    "display_name": {"type": "str"},
     "count": {"type": "int"},
     "state": {"type": "str", "choices": ["present", "running", "stopped", "restarted", "absent"], "default": "present"},
     "flavor": {"type": "str"},
@@ -506,6 +522,7 @@ CALL: dict[str, Any] = {
     "stop_timeout": {"type": "int", "default": 120},
     "force": {"type": "bool", "default": False},
     "allow_stop": {"type": "bool", "default": False},
+    "allow_duplicate_name": {"type": "bool", "default": False},
     "delete_data_disks": {"type": "bool", "default": False},
     "delete_eip": {"type": "bool", "default": False},
 }

@@ -183,3 +183,29 @@ def test_two_processes(call: Any, hypervisor: Any, killed: bool) -> None:
     assert call(server, name="web", state="stopped")["server"]["status"] == "stopped"
     assert time.monotonic() - start < 20
     rival.wait()
+
+
+def test_rename(call: Any, hypervisor: Any) -> None:
+    """A server gets another name for people while it runs; what it is known by, and its guest's host name, stay (spec R1)."""
+    made = call(server, **WEB)["server"]
+    assert made["display_name"] == "web"
+    for check in (True, False):
+        renamed = call(server, check=check, name="web", display_name="front.desk")
+        assert renamed["diff"]["before"] == {"server web": {"display_name": "web"}}
+        assert renamed["diff"]["after"] == {"server web": {"display_name": "front.desk"}}
+        assert renamed["server"] == made | {"display_name": "front.desk"}
+    assert not call(server, **WEB, display_name="front.desk")["changed"]
+    domain = hypervisor.connection.lookupByName("shop.web")
+    assert domain.metadata(libvirt.VIR_DOMAIN_METADATA_TITLE, None) == "front.desk"
+
+    bad = call(server, fails=True, name="web", display_name="front desk")
+    assert bad["msg"].startswith("display_name: 'front desk' is not a valid name")
+    for name in ("front.desk", "web"):
+        taken = call(server, fails=True, **WEB | {"name": "db"}, display_name=name)
+        assert f"display_name: '{name}' is what server web is called" in taken["msg"]
+    call(server, **WEB | {"name": "db"}, display_name="web", allow_duplicate_name=True)
+    both = [{"name": "web", "display_name": "same"}, {"name": "db", "display_name": "same"}]
+    assert call(server, fails=True, servers=both)["error_code"] == "ECS_INVALID_INPUT"
+    assert [told["display_name"] for told in call(server, servers=both, allow_duplicate_name=True)["servers"]] == ["same", "same"]
+    assert call(server, name="db", display_name="")["server"]["display_name"] == "db"
+    assert domain.isActive()

@@ -111,11 +111,12 @@ def set_metadata(domain: Any, xml: str | None, prefix: str, namespace: str, acti
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, prefix, namespace, flags)
 
 
-def set_description(domain: Any, text: str, active: bool) -> None:
-    """Replace the domain's description."""
+def set_texts(domain: Any, title: str, description: str, active: bool) -> None:
+    """Replace what the domain tells people of itself."""
     libvirt = _bindings()
     flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if active else 0)
-    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, text or None, None, None, flags)
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, title or None, None, None, flags)
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, description or None, None, None, flags)
 
 
 def attach(domain: Any, xml: str, active: bool) -> None:

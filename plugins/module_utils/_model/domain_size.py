@@ -93,7 +93,7 @@ def write(root: ET.Element, size: Size) -> None:
     if each is not None:
         root.remove(each)
     cpu = root.find("cpu")
-    _lay_out(ET.SubElement(root, "cpu") if cpu is None else cpu, size, root.findtext("title") or root.findtext("name") or "")
+    _lay_out(ET.SubElement(root, "cpu") if cpu is None else cpu, size, root.findtext("name", "").partition(".")[2])
 
 
 def read(root: ET.Element) -> Size:

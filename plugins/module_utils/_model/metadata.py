@@ -60,6 +60,7 @@ class Disk:
 class ServerMetadata:
     """A server as its creator described it.
 
+    :param display_name: what people call it, where that is not its name.
     :param flavor: empty where vcpus and memory were given instead.
     :param user_data: sha256 of the user data, empty for none (spec MD9: it never changes).
     :param server_group: empty for none; *server_group_policy* is what the group had when the server became its member (spec D2).
@@ -77,6 +78,7 @@ class ServerMetadata:
     region: str
     project: str
     name: str
+    display_name: str = ""
     az: str = ""
     flavor: str = ""
     image: str = ""
@@ -116,8 +118,8 @@ class Task:
 
 
 _TEXTS = (
-    "region", "project", "name", "az", "flavor", "image", "image_id", "key", "login", "user", "os_type", "timezone", "hostname",
-    "server_group", "server_group_policy", "user_data", "created",
+    "region", "project", "name", "display_name", "az", "flavor", "image", "image_id", "key", "login", "user", "os_type", "timezone",
+    "hostname", "server_group", "server_group_policy", "user_data", "created",
 )  # fmt: skip
 _NIC_TEXTS = ("id", "name", "mac", "address", "cidr", "subnet", "vpc")
 _DISK_TEXTS = ("id", "name", "role", "type", "mount", "filesystem")

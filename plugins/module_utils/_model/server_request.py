@@ -57,6 +57,7 @@ class Eip:
 class ServerRequest:
     """One server as the user wants it; None means not said.
 
+    :param display_name: what people call it; empty for its name again.
     :param max_vcpus: up to which it can grow while it runs.
     :param max_memory: MiB, likewise.
     :param root_disk: GiB.
@@ -69,6 +70,7 @@ class ServerRequest:
 
     name: str
     state: str = "present"
+    display_name: str | None = None
     size: flavors.Flavor | None = None
     max_vcpus: int | None = None
     max_memory: int | None = None
@@ -135,6 +137,8 @@ def _check(item: Mapping[str, Any]) -> str:
     _check_login(item)
     if item.get("timezone") is not None and not _TIMEZONE.fullmatch(item["timezone"]):
         raise InvalidInput("timezone", item["timezone"], "is not the name of a time zone", "Write for example Europe/Berlin or UTC")
+    if item.get("display_name"):
+        check_name("display_name", item["display_name"])
     if not _DESCRIPTION.fullmatch(item.get("description") or ""):
         raise InvalidInput("description", item["description"], "is not valid", "Use at most 255 characters, no < or >")
     check_group(item.get("server_group"), item.get("server_group_policy"))
@@ -195,6 +199,7 @@ def _request(item: Mapping[str, Any]) -> ServerRequest:
         name=item["name"],
         state=item.get("state") or "present",
         size=flavors.resolve(item.get("flavor"), item.get("vcpus"), item.get("memory")),
+        display_name=item.get("display_name"),
         max_vcpus=item.get("max_vcpus"),
         max_memory=item.get("max_memory"),
         image=item.get("image"),

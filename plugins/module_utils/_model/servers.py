@@ -97,6 +97,7 @@ def represent(server: Server, eip: str | None = None) -> dict[str, Any]:
     return {
         "id": server.id,
         "name": told.name,
+        "display_name": told.display_name or told.name,
         "project": told.project,
         "region": told.region,
         "az": told.az,
@@ -212,6 +213,7 @@ def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metad
     )
     group, policy = membership(request.server_group, request.server_group_policy, (told.server_group, told.server_group_policy))
     live = {
+        "display_name": told.display_name or told.name,
         "tags": dict(told.tags),
         "description": told.description,
         "key": told.key,
@@ -223,6 +225,7 @@ def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metad
     before, after = changes(
         live,
         {
+            "display_name": told.name if request.display_name == "" else request.display_name,
             "tags": None if request.tags is None else dict(request.tags),
             "description": request.description,
             "key": request.key,
@@ -233,4 +236,4 @@ def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metad
         },
     )
     new = replace(told, disks=disks, **{name: value for name, value in after.items() if name != "disks"})
-    return new, before, after
+    return replace(new, display_name="" if new.display_name == told.name else new.display_name), before, after

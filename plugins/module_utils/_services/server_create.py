@@ -163,6 +163,7 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
         region=scope.region,
         project=scope.project,
         name=request.name,
+        display_name="" if request.display_name == request.name else request.display_name or "",
         az=host.az,
         flavor=request.size.name,
         image=request.image,
@@ -235,7 +236,7 @@ def domain_spec(site: Site, creation: Creation, ports: Sequence[Port], volumes: 
     return domain_xml.DomainSpec(
         name=name,
         uuid=creation.id,
-        title=request.name,
+        title=told.display_name or told.name,
         metadata=replace(told, nics=tuple(map(nic_metadata, ports))),
         type=("kvm" if site.host.kvm else "qemu") if machine.driver == "qemu" else machine.driver,
         vcpus=creation.size.vcpus,

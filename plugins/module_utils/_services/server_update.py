@@ -1,7 +1,7 @@
 # Copyright: Contributors to the altostratus.ecs project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changing servers that exist: tags, description, key name, security groups, public address, more data disks, another size."""
+"""Changing servers that exist: what they are called, tags, security groups, public address, more data disks, another size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from .._engines.libvirt_client import Live, attach, detach, set_description, set_metadata
+from .._engines.libvirt_client import Live, attach, detach, set_metadata, set_texts
 from .._model import domain_xml, metadata, names
 from .._model import resize as resizing
 from .._model.plan import Step
@@ -115,8 +115,9 @@ def apply(site: Site, change: Change, live: Live, volumes: Mapping[str, Volume],
     told = replace(told, disks=(*told.disks, *added))
     if told != server.metadata:
         remember(live.domain, told)
-    if told.description != server.metadata.description:
-        set_description(live.domain, told.description, live.domain.isActive())
+    old = server.metadata
+    if (told.display_name, told.description) != (old.display_name, old.description):
+        set_texts(live.domain, told.display_name or told.name, told.description, live.domain.isActive())
     return warnings
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from .._engines.host import Host
 from .._engines.libvirt_client import Events, Live, connect, each, power_off, read_domains
 from .._model import domain_xml, metadata, times
-from .._model.errors import EcsError, NotFound
+from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.flavors import Flavor
 from .._model.names import Scope
 from .._model.plan import Step
@@ -42,6 +42,7 @@ class Options:
     stop_timeout: int = 120
     force: bool = False
     allow_stop: bool = False
+    allow_duplicate_name: bool = False
     delete_data_disks: bool = False
     delete_eip: bool = False
 
@@ -186,6 +187,8 @@ def _plan(site: Site, requests: Sequence[ServerRequest], options: Options, check
     plan.changes = [server_update.plan(site, server, live[server.id].xml, request, ports) for server, request in kept]
     for change in plan.changes:
         _sort_change(change, options.allow_stop, plan)
+    if not options.allow_duplicate_name:
+        _check_display_names(site, plan)
     _check_groups(site, plan)
     _check_capacity(site, plan)
     _plan_volumes(site, plan)
@@ -201,6 +204,25 @@ def _plan(site: Site, requests: Sequence[ServerRequest], options: Options, check
         *(Step("resume", "server", server.metadata.name, {"status": server.status}, {"status": "running"}) for server in plan.resumes),
     ]
     return plan, servers
+
+
+def _check_display_names(site: Site, plan: _Plan) -> None:
+    """See that no two servers of the project are called the same, as far as this host knows them (spec R1)."""
+    called = {creation.id: creation.told for creation in plan.creations if creation.told.display_name}
+    called |= {change.server.id: change.told for change in plan.changes if change.told.display_name != change.server.metadata.display_name}
+    if not called:
+        return
+    taken: dict[str, str] = {}
+    for uuid, live in read_domains(site.connection).items():
+        told = domain_xml.parse(live.xml).metadata
+        if told and uuid not in called and (told.region, told.project) == (site.scope.region, site.scope.project):
+            taken |= {told.name: told.name, told.display_name or told.name: told.name}
+    for told in called.values():
+        name = told.display_name or told.name
+        if name in taken:
+            hint = "Choose another, or set allow_duplicate_name"
+            raise InvalidInput("display_name", name, f"is what server {taken[name]} is called", hint)
+        taken[name] = told.name
 
 
 def _check_groups(site: Site, plan: _Plan) -> None:
