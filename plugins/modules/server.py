@@ -76,8 +76,31 @@ options:
         stops. By default it takes no more than it starts with.
     type: int
   image: &image
-    description: Name of the image in this host's library, of the own project or public. Required for a new server.
+    description:
+      - Name of the image in this host's library, of the own project or public. Required for a new server.
+      - One for another architecture than the host's is emulated, where the host has the emulator.
     type: str
+  firmware: &firmware
+    description:
+      - How a new server starts; by default as the image's property C(hw_firmware_type) says, else V(bios) on x86_64 and V(uefi) on aarch64,
+        which has no other. The host needs the firmware, package C(ovmf) or C(qemu-efi-aarch64).
+    type: str
+    choices: [bios, uefi]
+  cpu_options: &cpu_options
+    description: The processors of a new server, as its guest sees them.
+    type: dict
+    suboptions:
+      threads_per_core:
+        description:
+          - V(2) is hyper-threading, which x86_64 servers with an even number of vCPUs have by default; a vCPU is a thread.
+          - With V(1) the guest has one thread of each core, and sees half of the flavor's vCPUs.
+        type: int
+        choices: [1, 2]
+      model:
+        description:
+          - CPU model as libvirt calls it, such as V(Nehalem) or V(host-model). By default V(host-passthrough) under KVM.
+          - Servers that shall migrate between different processors want one that all of them have.
+        type: str
   root_disk: &root_disk
     description: Size of the system disk in GiB; by default the image's.
     type: int
@@ -221,6 +244,8 @@ options:
       max_vcpus: *max_vcpus
       max_memory: *max_memory
       image: *image
+      firmware: *firmware
+      cpu_options: *cpu_options
       root_disk: *root_disk
       disk_type: *disk_type
       data_disks: *data_disks
@@ -385,6 +410,15 @@ servers:
     max_memory:
       description: Up to so many MiB it can grow while it runs.
       type: int
+    architecture:
+      description: C(x86_64) or C(aarch64).
+      type: str
+    firmware:
+      description: C(bios) or C(uefi).
+      type: str
+    cpu_options:
+      description: The processors as the guest sees them, C(threads_per_core) and C(model).
+      type: dict
     image:
       description: Name of the image that it was made from.
       type: str
@@ -476,6 +510,8 @@ SERVER: dict[str, Any] = {
     "max_vcpus": {"type": "int"},
     "max_memory": {"type": "int"},
     "image": {"type": "str"},
+    "firmware": {"type": "str", "choices": ["bios", "uefi"]},
+    "cpu_options": {"type": "dict", "options": {"threads_per_core": {"type": "int", "choices": [1, 2]}, "model": {"type": "str"}}},
     "root_disk": {"type": "int"},
     "disk_type": {"type": "str"},
     "data_disks": {

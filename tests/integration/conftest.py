@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -252,3 +253,68 @@ def cloud(call: Call) -> Call:
     call(external_network, **PUBLIC)
     call(vpc, **VPC)
     return call
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """A private libvirtd with its QEMU driver, which emulates; its guests and their files are user nobody's."""
+
+    directory: Path
+    uri: str
+    connection: Any
+
+
+@pytest.fixture(scope="session")
+def private_libvirtd() -> Iterator[Qemu]:
+    """The daemon runs as nobody, in directories of its own: it meets no other, and sees no /dev/kvm."""
+    import libvirt
+
+    directory = Path(tempfile.mkdtemp(prefix="libvirt-"))
+    nobody = pwd.getpwnam("nobody")
+    config = directory / "config/libvirt"
+    config.mkdir(parents=True)
+    (config / "qemu.conf").write_text('security_driver = "none"\nremember_owner = 0\nstdio_handler = "file"\nnamespaces = []\n')
+    # No keepalive: a test that has no use for the daemon does not answer it either.
+    settings = {
+        "unix_sock_dir": f'"{directory}/run/libvirt"',
+        "auth_unix_rw": '"none"',
+        "auth_unix_ro": '"none"',
+        "keepalive_interval": "-1",
+    }
+    (config / "libvirtd.conf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+    run("chown", "-R", f"{nobody.pw_uid}:{nobody.pw_gid}", str(directory))
+    home = {"HOME": directory, **{f"XDG_{name.upper()}": directory / path for name, path in PRIVATE.items()}}
+    daemon = subprocess.Popen(
+        ["libvirtd", "--config", config / "libvirtd.conf", "--pid-file", directory / "pid"],
+        env={"PATH": os.environ["PATH"], **{name: str(path) for name, path in home.items()}},
+        user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    socket = directory / "run/libvirt/libvirt-sock"
+    uri = f"qemu+unix:///session?socket={socket}"
+    deadline = time.monotonic() + 30
+    while not socket.exists():
+        assert daemon.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    libvirt.virEventRegisterDefaultImpl()
+    connection = libvirt.open(uri)
+    pool = f"<pool type='dir'><name>default-pool</name><target><path>{directory}/pool</path></target></pool>"
+    connection.storagePoolCreateXML(pool, libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD)
+    yield Qemu(directory, uri, connection)
+    connection.close()
+    daemon.terminate()
+    daemon.wait()
+    shutil.rmtree(directory)
+
+
+PRIVATE = {"runtime_dir": "run", "cache_home": "cache", "config_home": "config"}
+
+
+@pytest.fixture
+def qemu(private_libvirtd: Qemu) -> Iterator[Qemu]:
+    """The real QEMU driver without any guest, before and after."""
+    yield private_libvirtd
+    for domain in private_libvirtd.connection.listAllDomains():
+        if domain.isActive():
+            domain.destroy()
+        domain.undefineFlags(4)  # with its UEFI variables

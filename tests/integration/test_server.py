@@ -17,7 +17,7 @@ import yaml
 
 from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_xml, metadata
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.names import Scope
-from ansible_collections.altostratus.ecs.plugins.modules import eip_info, external_network, server, server_info, vpc
+from ansible_collections.altostratus.ecs.plugins.modules import eip_info, external_network, hypervisor_info, server, server_info, vpc
 
 SHOP = Scope("local", "shop")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGr0 ops"
@@ -422,6 +422,69 @@ def test_windows_guests(call: Any, hypervisor: Any, options: dict[str, Any], mes
     made = call(server, **wanted)["server"]
     assert (made["user"], made["os_type"]) == ("Administrator", "windows")
     assert json.loads(drive_file(hypervisor, made, "meta_data.json"))["admin_pass"] == "Cloud.1234!"
+
+
+PROCESSORS: dict[str, Any] = {"name": "web", "vcpus": 4, "memory": 512, "image": "mini", "nics": []}
+
+
+def test_processors(call: Any, hypervisor: Any) -> None:
+    """Hyper-threading and CPU model are chosen when the server is made (spec D6, HT1 to HT3); all vCPUs count for the host."""
+    wanted = {**PROCESSORS, "cpu_options": {"threads_per_core": 1, "model": "Skylake-Server"}}
+    made = call(server, **wanted)["server"]
+    assert (made["vcpus"], made["cpu_options"]) == (4, {"threads_per_core": 1, "model": "Skylake-Server"})
+    assert hypervisor.connection.lookupByName("shop.web").info()[3] == 2
+    assert call(hypervisor_info, project=None)["hypervisor"]["vcpus_allocated"] == 4
+    assert not call(server, **wanted)["changed"]
+    assert not call(server, **{**wanted, **{name: made[name] for name in ("vcpus", "firmware", "cpu_options")}})["changed"]
+    failed = call(server, fails=True, **{**wanted, "cpu_options": {"threads_per_core": 2}})
+    assert "cpu_options.threads_per_core is 1 and cannot become 2" in failed["msg"]
+    grown = {**wanted, "vcpus": 8, "cpu_options": {"threads_per_core": 2}, "allow_stop": True}
+    foreseen = call(server, check=True, **grown)["server"]
+    assert call(server, **grown)["server"] == foreseen
+    assert (foreseen["vcpus"], foreseen["cpu_options"]["threads_per_core"]) == (8, 2), "spec HT1: together with the flavor it may change"
+    assert not call(server, **grown)["changed"]
+    by_default = call(server, **{**PROCESSORS, "name": "db"})["server"]
+    assert (by_default["vcpus"], by_default["cpu_options"]["threads_per_core"]) == (4, 2)
+
+
+def test_firmware(call: Any, hypervisor: Any) -> None:
+    """The user chooses, else the image, else the architecture; it stays for life (spec Q7)."""
+    assert call(server, **PROCESSORS)["server"]["firmware"] == "bios"
+    assert "firmware is bios and cannot become uefi" in call(server, fails=True, **PROCESSORS, firmware="uefi")["msg"]
+    describe_image(hypervisor, properties={"hw_firmware_type": "uefi"})
+    assert call(server, **{**PROCESSORS, "name": "db"})["server"]["firmware"] == "uefi"
+    assert call(server, **{**PROCESSORS, "name": "old"}, firmware="bios")["server"]["firmware"] == "bios"
+    call(server, servers=[{"name": "web"}, {"name": "db"}, {"name": "old"}], state="absent")
+    assert hypervisor.domains == []
+
+
+def test_architectures(call: Any, hypervisor: Any, qemu: Any) -> None:
+    """A host runs what its QEMU can: an image for another processor is emulated (spec F1, P-804)."""
+    describe_image(hypervisor, architecture="aarch64")
+    planned = call(server, check=True, libvirt_uri=qemu.uri, **PROCESSORS)["server"]
+    assert (planned["architecture"], planned["firmware"]) == ("aarch64", "uefi")
+    assert planned["cpu_options"] == {"threads_per_core": 1, "model": "cortex-a72"}
+    assert "for aarch64, host hv1 is" in call(server, fails=True, **PROCESSORS)["msg"], "libvirt's test driver is no QEMU"
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        ({}, {"cpu_options": {"model": "Z80"}}, "is not what host hv1 can give under qemu. It has 486"),
+        ({}, {"flavor": "kc1.small.05", "vcpus": None, "memory": None}, "is of aarch64, image mini is for x86_64"),
+        ({}, {"vcpus": 3, "cpu_options": {"threads_per_core": 1}}, "does not go with 3 vCPUs"),
+        ({"architecture": "aarch64"}, {"cpu_options": {"threads_per_core": 2}}, "cannot be chosen for aarch64"),
+        ({"architecture": "aarch64"}, {"firmware": "bios"}, "that architecture has UEFI only"),
+        ({"architecture": "s390x"}, {}, "Servers are x86_64 or aarch64"),
+        ({"properties": {"hw_firmware_type": "coreboot"}}, {}, "Use bios or uefi"),
+    ],
+)
+def test_machines_refused(call: Any, hypervisor: Any, qemu: Any, image: dict[str, Any], options: dict[str, Any], message: str) -> None:
+    """Flavor, image, options and host have to go together (spec F1, HT1)."""
+    describe_image(hypervisor, **image)
+    failed = call(server, fails=True, libvirt_uri=qemu.uri, **{**PROCESSORS, **options})
+    assert failed["error_code"] == "ECS_INVALID_INPUT"
+    assert message in failed["msg"]
 
 
 def test_user_of_the_image(call: Any, hypervisor: Any) -> None:

@@ -84,6 +84,42 @@ def test_accelerator_and_cpu():
     assert xml(type="qemu").findtext("cpu/model") == "Nehalem"
 
 
+def test_a_named_model_is_given_whole_under_kvm():
+    """What an emulator lacks of it the guest does without."""
+    assert xml(cpu_model="EPYC").find("cpu").attrib == {"mode": "custom", "match": "exact", "check": "partial"}
+    assert xml(cpu_model="EPYC").find("cpu/model").get("fallback") == "forbid"
+    assert xml(cpu_model="EPYC", type="qemu").find("cpu").get("check") == "none"
+
+
+def test_threads_of_a_core():
+    """Spec HT2: the flavor's vCPUs are threads; with one a core the guest sees half as many, and the flavor's number is told."""
+    assert xml(vcpus=4).find("cpu/topology").attrib == {"sockets": "1", "cores": "2", "threads": "2"}
+    off = xml(vcpus=4, metadata=replace(TOLD, threads_per_core=1))
+    assert (off.findtext("vcpu"), off.find("cpu/topology").get("cores"), off.find("cpu/topology").get("threads")) == ("2", "2", "1")
+    facts = domain_xml.parse(ET.tostring(off, encoding="unicode"))
+    assert (facts.vcpus, facts.threads) == (4, 1)
+
+
+def test_guests_of_amd_are_told_of_threads():
+    assert xml(vcpus=4, topoext=True).find("cpu/feature").attrib == {"policy": "require", "name": "topoext"}
+    assert xml(vcpus=4).find("cpu/feature") is None
+
+
+def test_firmware_and_architecture():
+    """Spec F1."""
+    bios, arm = xml(), xml(arch="aarch64", firmware="uefi", type="qemu")
+    assert (bios.find("os").get("firmware"), bios.find("os/type").attrib) == (None, {"arch": "x86_64", "machine": "q35"})
+    assert (arm.find("os").get("firmware"), arm.find("os/type").attrib) == ("efi", {"arch": "aarch64", "machine": "virt"})
+    assert arm.find("features/apic") is None
+    assert domain_xml.parse(domain_xml.build(replace(SPEC, firmware="uefi"))).nvram
+
+
+def test_clock():
+    """Spec T2: Windows takes the clock for local time."""
+    assert xml().find("clock").get("offset") == "utc"
+    assert xml(metadata=replace(TOLD, os_type="windows")).find("clock").get("offset") == "localtime"
+
+
 def test_interface_is_bound_by_its_port_id():
     interface = xml().find("devices/interface")
     assert interface.find("virtualport/parameters").get("interfaceid") == TOLD.nics[0].id

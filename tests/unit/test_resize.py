@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_size, domain_xml, resize
+from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_size, domain_xml, metadata, resize
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.domain_size import Size
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import EcsError
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.server_request import requests
@@ -125,3 +125,48 @@ def test_room_to_grow() -> None:
 def test_layouts_that_do_not_fit(old: str, new: str, size: Size, message: str) -> None:
     with pytest.raises(EcsError, match=message):
         edited(DOMAIN.replace(old, new), size)
+
+
+OURS = f"<metadata><ecs:server xmlns:ecs='{metadata.NAMESPACE}' name='web'/></metadata><os><type arch='x86_64'>hvm</type></os><cpu>"
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [
+        (Size(1, 1024, 1, 1024), ("1", None, "1", "1")),
+        (Size(4, 1024, 4, 1024), ("4", None, "2", "2")),
+        (Size(3, 1024, 3, 1024), ("3", None, "3", "1")),
+        (Size(4, 1024, 4, 1024, threads=1), ("2", None, "2", "1")),
+        (Size(2, 1024, 8, 4096, slots=16, threads=1), ("4", "1", "4", "1")),
+    ],
+)
+def test_cores_of_our_servers_are_laid_out_anew(size: Size, seen: tuple[str, ...]) -> None:
+    """Spec HT1, HT2: flavors count threads; where a vCPU has a core to itself the guest sees half of them, now and at most."""
+    text = DOMAIN.replace("<cpu mode='host-passthrough'>", OURS)
+    root = edited(text, size)
+    vcpu, topology = root.find("vcpu"), root.find("cpu/topology")
+    assert vcpu is not None
+    assert topology is not None
+    assert (vcpu.text, vcpu.get("current"), topology.get("cores"), topology.get("threads")) == seen
+    assert domain_size.read(root) == size
+
+
+@pytest.mark.parametrize("size", [Size(3, 1024, 3, 1024, threads=1), Size(2, 1024, 3, 1024, threads=2)])
+def test_whole_cores(size: Size) -> None:
+    with pytest.raises(EcsError, match="does not go with 3 vCPUs"):
+        edited(DOMAIN.replace("<cpu mode='host-passthrough'>", OURS), size)
+
+
+def test_threads_change_with_the_flavor_only() -> None:
+    """Spec HT1."""
+    now = Size(4, 4096, 4, 4096)
+    assert plan(now, vcpus=4, memory=4096, cpu_options={"threads_per_core": 1}) is None
+    grown = plan(now, vcpus=8, memory=8192, cpu_options={"threads_per_core": 1})
+    assert grown is not None
+    assert (grown.size.threads, grown.after["threads_per_core"], grown.before["threads_per_core"]) == (1, 1, 2)
+    room = plan(Size(2, 1024, 8, 4096, 16), vcpus=4, memory=1024, cpu_options={"threads_per_core": 1})
+    assert room is not None
+    assert room.off == "threads_per_core"
+    kept = plan(Size(4, 4096, 4, 4096, threads=1), vcpus=8, memory=8192)
+    assert kept is not None
+    assert kept.size.threads == 1

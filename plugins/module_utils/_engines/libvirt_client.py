@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -99,6 +100,47 @@ def read_machine(connection: Any) -> Machine:
     return Machine(cpus=info[2], memory=info[1], driver=connection.getType().lower())
 
 
+@dataclass(frozen=True)
+class Abilities:
+    """What a host can give to guests of one architecture.
+
+    :param uefi: whether there is a firmware.
+    :param cpu_models: names, and ways to have none such as ``host-passthrough``.
+    """
+
+    uefi: bool
+    cpu_models: frozenset[str]
+
+
+def read_abilities(connection: Any, arch: str, machine: str, kind: str) -> Abilities | None:
+    """What the host can give to guests; None where it has no emulator of that architecture.
+
+    :param kind: kvm or qemu.
+    """
+    libvirt = _bindings()
+    try:
+        text = connection.getDomainCapabilities(None, arch, machine, kind)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_INVALID_ARG:
+            return None
+        raise
+    root = ET.fromstring(text)  # noqa: S314 - what libvirt wrote
+    modes = [mode.get("name", "") for mode in root.iterfind("cpu/mode[@supported='yes']")]
+    models = root.iterfind("cpu/mode[@name='custom']/model")
+    # An emulator lacks something of most models, and its guests do without.
+    named = [model.text or "" for model in models if kind != "kvm" or model.get("usable") != "no"]
+    return Abilities(
+        uefi="efi" in [value.text for value in root.iterfind("os/enum[@name='firmware']/value")],
+        cpu_models=frozenset(named) | (frozenset(modes) - {"custom"}),
+    )
+
+
+def has_topoext(connection: Any) -> bool:
+    """Whether the host's CPU has AMD's feature that tells guests of the threads of a core, which they are not given by themselves."""
+    root = ET.fromstring(connection.getCapabilities())  # noqa: S314 - what libvirt wrote
+    return root.find("host/cpu/feature[@name='topoext']") is not None
+
+
 def define(connection: Any, xml: str) -> Any:
     """Make or replace a domain's definition; libvirt checks it against its schema."""
     return connection.defineXML(xml)
@@ -163,9 +205,10 @@ def power_off(domain: Any) -> None:
 def undefine(domain: Any, nvram: bool) -> None:
     """Remove the definition with all that libvirt keeps beside it; fine when it is gone.
 
-    :param nvram: whether it has UEFI variables; a flag that not every driver knows.
+    :param nvram: whether it has UEFI variables.
     """
     libvirt = _bindings()
+    nvram = nvram and domain.connect().getType() == "QEMU"  # other drivers do not know the flag
     flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     try:
         domain.undefineFlags(flags | (libvirt.VIR_DOMAIN_UNDEFINE_NVRAM if nvram else 0))

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from . import cpu as processors
+from . import metadata
 from .errors import EcsError
 
 BLOCK = 128
@@ -21,7 +23,9 @@ _MIB = {"b": 1 / (1 << 20), "bytes": 1 / (1 << 20), "KiB": 1 / 1024, "k": 1 / 10
 class Size:
     """What a domain has, memory in MiB, and up to what it can grow while it runs.
 
+    :param vcpus: as flavors count them.
     :param slots: how many more times memory can be added then.
+    :param threads: of a core, as the user asked for them (spec HT2); 0 for nothing.
     """
 
     vcpus: int
@@ -29,6 +33,12 @@ class Size:
     max_vcpus: int
     max_memory: int
     slots: int = 0
+    threads: int = 0
+
+    @property
+    def share(self) -> int:
+        """vCPUs of the flavor for each one that the guest sees: where it has a core to itself, that counts for two (spec HT2)."""
+        return 2 if self.threads == 1 else 1
 
 
 def _mib(node: ET.Element | None) -> int:
@@ -43,19 +53,32 @@ def _set(root: ET.Element, tag: str, text: int) -> ET.Element:
     return node
 
 
-def _lay_out(cpu: ET.Element, size: Size, name: str) -> None:
-    """Fit what the guest is told of its CPUs, as far as it is told anything: threads of a core stay, and there is one node."""
+def _cores(root: ET.Element, topology: ET.Element, size: Size, name: str) -> processors.Cores:
+    """The cores of a guest: ours are laid out anew, those of a domain that somebody made by hand keep their threads."""
+    if metadata.is_ours(root):
+        kind = root.find("os/type")
+        arch = "" if kind is None else kind.get("arch", "")
+        for vcpus in (size.vcpus, size.max_vcpus):
+            processors.check_threads(size.threads or None, vcpus, arch)
+        return processors.layout(size.max_vcpus, size.threads or None, arch)
+    threads = int(topology.get("threads", "1"))
+    if size.max_vcpus % threads:
+        raise EcsError(
+            f"server {name}: {size.max_vcpus} vCPUs do not make whole cores of {threads} threads",
+            "ECS_INVALID_INPUT",
+            "Choose a size with another number of vCPUs",
+        )
+    return processors.Cores(size.max_vcpus // threads, threads)
+
+
+def _lay_out(root: ET.Element, cpu: ET.Element, size: Size) -> None:
+    """Fit what the guest is told of its CPUs, as far as it is told anything; there is one node."""
+    name = root.findtext("name", "").partition(".")[2]
     topology = cpu.find("topology")
     if topology is not None:
-        threads = int(topology.get("threads", "1"))
-        if size.max_vcpus % threads:
-            raise EcsError(
-                f"server {name}: {size.max_vcpus} vCPUs do not make whole cores of {threads} threads",
-                "ECS_INVALID_INPUT",
-                "Choose a size with another number of vCPUs",
-            )
+        cores = _cores(root, topology, size, name)
         topology.attrib.clear()
-        topology.attrib.update(sockets="1", cores=str(size.max_vcpus // threads), threads=str(threads))
+        topology.attrib.update(sockets="1", cores=str(cores.cores), threads=str(cores.threads))
     cells = cpu.findall("numa/cell")
     if len(cells) > 1:
         raise EcsError(
@@ -66,7 +89,7 @@ def _lay_out(cpu: ET.Element, size: Size, name: str) -> None:
     if not cells and size.max_memory > size.memory:
         cells = [ET.SubElement(ET.SubElement(cpu, "numa"), "cell")]  # without a node no memory can be added
     for cell in cells:
-        cell.attrib.update(id="0", cpus=f"0-{size.max_vcpus - 1}", memory=str(size.memory), unit="MiB")
+        cell.attrib.update(id="0", cpus=f"0-{size.max_vcpus // size.share - 1}", memory=str(size.memory), unit="MiB")
 
 
 def write(root: ET.Element, size: Size) -> None:
@@ -85,15 +108,16 @@ def write(root: ET.Element, size: Size) -> None:
         _set(root, "maxMemory", size.max_memory).attrib.update(slots=str(SLOTS), unit="MiB")
     elif room is not None:
         root.remove(room)
-    vcpu = _set(root, "vcpu", size.max_vcpus)
+    metadata.set_threads(root, size.threads)
+    vcpu = _set(root, "vcpu", size.max_vcpus // size.share)
     vcpu.attrib.pop("current", None)
     if size.vcpus < size.max_vcpus:
-        vcpu.set("current", str(size.vcpus))
+        vcpu.set("current", str(size.vcpus // size.share))
     each = root.find("vcpus")
     if each is not None:
         root.remove(each)
     cpu = root.find("cpu")
-    _lay_out(ET.SubElement(root, "cpu") if cpu is None else cpu, size, root.findtext("name", "").partition(".")[2])
+    _lay_out(root, ET.SubElement(root, "cpu") if cpu is None else cpu, size)
 
 
 def read(root: ET.Element) -> Size:
@@ -102,13 +126,15 @@ def read(root: ET.Element) -> Size:
     most = 1 if vcpu is None else int(vcpu.text or 1)
     memory, room = _mib(root.find("memory")), root.find("maxMemory")
     used = len(root.findall("devices/memory"))
-    return Size(
+    size = Size(
         vcpus=most if vcpu is None else int(vcpu.get("current", most)),
         memory=memory,
         max_vcpus=most,
         max_memory=max(memory, _mib(room)),
         slots=0 if room is None else int(room.get("slots", "0")) - used,
+        threads=metadata.threads(root),
     )
+    return replace(size, vcpus=size.vcpus * size.share, max_vcpus=size.max_vcpus * size.share)
 
 
 def dimm(mib: int) -> str:

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from . import domain_size, metadata
+from . import cpu, domain_size, metadata
 from .domain_size import Size
 from .errors import EcsError
 from .metadata import Task
@@ -66,8 +66,12 @@ class DomainSpec:
     """All that a server's domain consists of.
 
     :param type: kvm, qemu (TCG), or the name of another libvirt driver.
-    :param arch: x86_64.
+    :param arch: x86_64 or aarch64.
+    :param vcpus: the flavor's.
     :param memory: MiB.
+    :param firmware: ``bios`` or ``uefi``; aarch64 has uefi only.
+    :param cpu_model: None for what suits *type* and *arch*.
+    :param topoext: whether the guest is told of this feature, without which one on AMD's processors does not know of threads.
     :param console_log: file on the host that keeps the serial console's output.
     :param max_vcpus: vCPUs that it can grow to while it runs; 0 for none but those that it has.
     :param max_memory: MiB, in the same way.
@@ -82,7 +86,10 @@ class DomainSpec:
     vcpus: int
     memory: int
     console_log: str
-    arch: str = "x86_64"
+    arch: str = cpu.X86
+    firmware: str = "bios"
+    cpu_model: str | None = None
+    topoext: bool = False
     disks: Sequence[DiskDevice] = ()
     nics: Sequence[NicDevice] = ()
     offloads: bool = True
@@ -92,13 +99,20 @@ class DomainSpec:
 
 @dataclass(frozen=True)
 class DomainFacts:
-    """What we read back from a domain's XML."""
+    """What we read back from a domain's XML.
+
+    :param threads: of a core, as the guest sees it.
+    """
 
     name: str
     uuid: str
     size: Size
     disks: tuple[DiskDevice, ...]
     nvram: bool
+    arch: str
+    firmware: str
+    threads: int
+    cpu_model: str
     metadata: metadata.ServerMetadata | None
     task: Task | None
 
@@ -177,13 +191,49 @@ def _add(parent: ET.Element, tag: str, text: object = None, **attributes: str) -
     return node
 
 
-def _add_cpu(root: ET.Element, kind: str) -> None:
-    if kind == "kvm":
-        _add(root, "cpu", mode="host-passthrough")
-        return
-    # TCG has no host CPU to pass through, and a named model may migrate.
-    cpu = _add(root, "cpu", mode="custom", match="exact", check="none")
-    _add(cpu, "model", "Nehalem", fallback="allow")
+def _add_cpu(root: ET.Element, spec: DomainSpec) -> None:
+    model = cpu.model(spec.cpu_model, spec.type, spec.arch)
+    if model in cpu.HOST_MODES:
+        node = _add(root, "cpu", mode=model)
+    else:
+        # What an emulator lacks of a model the guest does without; under KVM a guest gets all of it or does not start.
+        exact = spec.type == "kvm"
+        node = _add(root, "cpu", mode="custom", match="exact", check="partial" if exact else "none")
+        _add(node, "model", model, fallback="forbid" if exact else "allow")
+    _add(node, "topology")  # laid out with the size
+    if spec.topoext:
+        _add(node, "feature", policy="require", name="topoext")
+
+
+_MACHINES = {cpu.X86: "q35", cpu.ARM: "virt"}
+
+
+def machine(arch: str) -> str:
+    """The machine type of an architecture."""
+    return _MACHINES[arch]
+
+
+def _add_platform(root: ET.Element, spec: DomainSpec) -> None:
+    uefi = spec.firmware == "uefi"
+    os = _add(root, "os", **({"firmware": "efi"} if uefi else {}))
+    _add(os, "type", "hvm", arch=spec.arch, machine=machine(spec.arch))
+    if uefi:
+        # libvirt chooses the firmware; one that only starts what Microsoft has signed is for those who ask for it.
+        _add(_add(os, "firmware"), "feature", enabled="no", name="secure-boot")
+    _add(os, "smbios", mode="sysinfo")
+    features = _add(root, "features")
+    _add(features, "acpi")
+    if spec.arch == cpu.X86:
+        _add(features, "apic")
+    elif spec.type != "kvm":
+        _add(features, "gic", version="3")  # the older one serves eight processors; under KVM it is the host's
+
+
+def _add_screen(devices: ET.Element, arch: str) -> None:
+    _add(devices, "graphics", type="vnc", autoport="yes", listen="127.0.0.1")
+    _add(_add(devices, "video"), "model", type="vga" if arch == cpu.X86 else "virtio")
+    if arch != cpu.X86:
+        _add(devices, "input", type="keyboard", bus="virtio")  # there is no PS/2
 
 
 def _add_devices(root: ET.Element, spec: DomainSpec) -> None:
@@ -199,8 +249,7 @@ def _add_devices(root: ET.Element, spec: DomainSpec) -> None:
     _add(serial, "target", port="0")
     channel = _add(devices, "channel", type="unix")
     _add(channel, "target", type="virtio", name=AGENT_CHANNEL)
-    _add(devices, "graphics", type="vnc", autoport="yes", listen="127.0.0.1")
-    _add(_add(devices, "video"), "model", type="vga")
+    _add_screen(devices, spec.arch)
     rng = _add(devices, "rng", model="virtio")
     _add(rng, "backend", "/dev/urandom", model="random")
 
@@ -219,19 +268,15 @@ def build(spec: DomainSpec) -> str:
     _add(system, "entry", "altostratus", name="manufacturer")
     _add(system, "entry", "OpenStack Nova", name="product")
     _add(system, "entry", spec.uuid, name="uuid")
-    os = _add(root, "os")
-    _add(os, "type", "hvm", arch=spec.arch, machine="q35")
-    _add(os, "smbios", mode="sysinfo")
-    features = _add(root, "features")
-    _add(features, "acpi")
-    _add(features, "apic")
-    _add_cpu(root, spec.type)
-    _add(root, "clock", offset="utc")
+    _add_platform(root, spec)
+    _add_cpu(root, spec)
+    _add(root, "clock", offset="localtime" if spec.metadata.os_type == "windows" else "utc")
     _add(root, "on_poweroff", "destroy")
     _add(root, "on_reboot", "restart")
     _add(root, "on_crash", "restart")
     _add_devices(root, spec)
-    size = Size(spec.vcpus, spec.memory, max(spec.vcpus, spec.max_vcpus), max(spec.memory, spec.max_memory))
+    most = max(spec.vcpus, spec.max_vcpus), max(spec.memory, spec.max_memory)
+    size = Size(spec.vcpus, spec.memory, *most, threads=spec.metadata.threads_per_core)
     domain_size.write(root, size)
     return ET.tostring(root, encoding="unicode")
 
@@ -261,15 +306,27 @@ def _parse_disk(node: ET.Element) -> DiskDevice:
     )
 
 
+def _parse_cpu_model(root: ET.Element) -> str:
+    node = root.find("cpu")
+    mode = "" if node is None else node.get("mode", "")
+    return mode if mode in cpu.HOST_MODES else root.findtext("cpu/model", "")
+
+
 def parse(text: str) -> DomainFacts:
     """Read a domain's XML."""
     root = ET.fromstring(text)  # noqa: S314 - what libvirt wrote
+    kind, topology = root.find("os/type"), root.find("cpu/topology")
+    uefi = root.find("os[@firmware='efi']") is not None or root.find("os/nvram") is not None
     return DomainFacts(
         name=root.findtext("name", ""),
         uuid=root.findtext("uuid", ""),
         size=domain_size.read(root),
         disks=tuple(_parse_disk(node) for node in root.iterfind("devices/disk")),
-        nvram=root.find("os/nvram") is not None,
+        nvram=uefi,
+        arch="" if kind is None else kind.get("arch", ""),
+        firmware="uefi" if uefi else "bios",
+        threads=1 if topology is None else int(topology.get("threads", "1")),
+        cpu_model=_parse_cpu_model(root),
         metadata=metadata.parse(root),
         task=metadata.parse_task(root),
     )

@@ -35,6 +35,11 @@ class Flavor:
     vcpus: int
     memory: int
 
+    @property
+    def arch(self) -> str | None:
+        """The architecture that the name tells: kc1 and its like are Arm's (spec F1); the other names may be used for any."""
+        return "aarch64" if re.match(r"k[a-z]+[0-9]", self.name) else None
+
     def __str__(self) -> str:
         return f"flavor {self.name}" if self.name else f"{self.vcpus} vCPUs and {self.memory} MiB"
 

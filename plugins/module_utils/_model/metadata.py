@@ -71,6 +71,7 @@ class ServerMetadata:
     :param user: who logs in (spec M8).
     :param os_type: linux or windows.
     :param timezone: what the guest was told; empty for the image's own (spec T1).
+    :param threads_per_core: what the user asked for (spec HT2); 0 for nothing.
     :param creating: not finished yet; the next run completes it.
     :param deletion_protection: state absent is refused.
     """
@@ -97,6 +98,7 @@ class ServerMetadata:
     created: str = ""
     cloud_init: bool = True
     creating: bool = False
+    threads_per_core: int = 0
     deletion_protection: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     nics: tuple[Nic, ...] = ()
@@ -139,6 +141,8 @@ def element(metadata: ServerMetadata, tag: str = _TAG) -> ET.Element:
     root.set("cloud_init", "yes" if metadata.cloud_init else "no")
     if metadata.creating:
         root.set("creating", "yes")
+    if metadata.threads_per_core:
+        root.set("threads_per_core", str(metadata.threads_per_core))
     if metadata.deletion_protection:
         root.set("deletion_protection", "yes")
     if metadata.description:
@@ -173,6 +177,7 @@ def parse(source: str | ET.Element) -> ServerMetadata | None:
         generation=int(root.get("generation", "1")),
         cloud_init=root.get("cloud_init") != "no",
         creating=root.get("creating") == "yes",
+        threads_per_core=int(root.get("threads_per_core", "0")),
         deletion_protection=root.get("deletion_protection") == "yes",
         tags={tag.get("key", ""): tag.text or "" for tag in root.findall(_TAG + "tag")},
         nics=tuple(
@@ -188,6 +193,25 @@ def parse(source: str | ET.Element) -> ServerMetadata | None:
             for node in root.findall(_TAG + "disk")
         ),
     )
+
+
+def is_ours(tree: ET.Element) -> bool:
+    """Whether a domain is a server of ours."""
+    return tree.find(f"metadata/{_TAG}server") is not None
+
+
+def threads(tree: ET.Element) -> int:
+    """The threads of a core that the user asked for; 0 for nothing."""
+    root = tree.find(f"metadata/{_TAG}server")
+    return 0 if root is None else int(root.get("threads_per_core", "0"))
+
+
+def set_threads(tree: ET.Element, threads: int) -> None:
+    """Remember what the user asked for in a domain that is about to be defined."""
+    root = tree.find(f"metadata/{_TAG}server")
+    if root is not None:
+        root.attrib.pop("threads_per_core", None)
+        root.attrib.update({"threads_per_core": str(threads)} if threads else {})
 
 
 def build_task(task: Task) -> str:

@@ -45,6 +45,7 @@ def _off(now: Size, wanted: Size) -> str:
     needs = {
         "vcpus": wanted.vcpus < now.vcpus or wanted.vcpus > now.max_vcpus,
         "memory": added < 0 or added % BLOCK or (added and (wanted.memory > now.max_memory or not now.slots)),
+        "threads_per_core": _fields("", wanted)["threads_per_core"] != _fields("", now)["threads_per_core"],
         "max_vcpus": wanted.max_vcpus != now.max_vcpus,
         "max_memory": wanted.max_memory != now.max_memory,
     }
@@ -54,6 +55,8 @@ def _off(now: Size, wanted: Size) -> str:
 def plan(flavor: str, now: Size, request: ServerRequest) -> Resize | None:
     """Compare a server's size with the one that is asked for; None where they are the same.
 
+    Threads of a core change together with the flavor only (spec HT1).
+
     :param flavor: its name, empty where vCPUs and memory were given.
     :raises InvalidInput: when there would be less room to grow than what the server has.
     """
@@ -61,15 +64,18 @@ def plan(flavor: str, now: Size, request: ServerRequest) -> Resize | None:
     if request.size is not None:
         vcpus, memory = request.size.vcpus, request.size.memory
         name = request.size.name or (flavor if (vcpus, memory) == (now.vcpus, now.memory) else "")
+    changed = (vcpus, memory) != (now.vcpus, now.memory)
     wanted = Size(
         vcpus,
         memory,
         _most("max_vcpus", request.max_vcpus, vcpus, now.vcpus, now.max_vcpus),
         _most("max_memory", request.max_memory, memory, now.memory, now.max_memory),
+        threads=(request.cpu.threads_per_core if changed else None) or now.threads,
     )
     before, after = changes(_fields(flavor, now), _fields(name, wanted))
     return Resize(name, wanted, _off(now, wanted), before, after) if after else None
 
 
 def _fields(flavor: str, size: Size) -> dict[str, Any]:
-    return {name: getattr(size, name) for name in ("vcpus", "memory", "max_vcpus", "max_memory")} | {"flavor": flavor}
+    told = {name: getattr(size, name) for name in ("vcpus", "memory", "max_vcpus", "max_memory")}
+    return told | {"flavor": flavor, "threads_per_core": size.threads or 2}

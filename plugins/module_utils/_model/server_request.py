@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import cloud_init, flavors, logins
+from .cpu import CpuOptions, check_options
 from .domain_xml import DATA_DISKS
 from .errors import InvalidInput
 from .names import batch_names, check_hostname, check_name, check_unique
@@ -91,6 +92,8 @@ class ServerRequest:
     server_group_policy: str | None = None
     description: str | None = None
     deletion_protection: bool | None = None
+    cpu: CpuOptions = field(default_factory=CpuOptions)
+    firmware: str | None = None
     hostname: str | None = None
     timezone: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -192,6 +195,12 @@ def requests(items: Iterable[Mapping[str, Any]]) -> list[ServerRequest]:
     return [_request(item) for item in expand(items)]
 
 
+def _cpu(item: Mapping[str, Any]) -> CpuOptions:
+    options = CpuOptions(item.get("threads_per_core"), item.get("model"))
+    check_options(options)
+    return options
+
+
 def _request(item: Mapping[str, Any]) -> ServerRequest:
     hashed = _check(item)
     nics, tags, eip = item.get("nics"), item.get("tags"), item.get("eip")
@@ -219,6 +228,8 @@ def _request(item: Mapping[str, Any]) -> ServerRequest:
         server_group_policy=item.get("server_group_policy"),
         description=item.get("description"),
         deletion_protection=item.get("deletion_protection"),
+        cpu=_cpu(item.get("cpu_options") or {}),
+        firmware=item.get("firmware"),
         hostname=item.get("hostname"),
         timezone=item.get("timezone"),
         password=item.get("password"),

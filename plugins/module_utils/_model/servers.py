@@ -108,6 +108,9 @@ def represent(server: Server, eip: str | None = None) -> dict[str, Any]:
         "memory": server.domain.memory,
         "max_vcpus": server.domain.size.max_vcpus,
         "max_memory": server.domain.size.max_memory,
+        "architecture": server.domain.arch,
+        "firmware": server.domain.firmware,
+        "cpu_options": {"threads_per_core": server.domain.threads, "model": server.domain.cpu_model},
         "image": told.image,
         "image_id": told.image_id,
         "disks": [_disk(device, known) for device in server.domain.disks if not device.is_config_drive],
@@ -166,12 +169,16 @@ def check_change(server: Server, request: ServerRequest) -> None:
 
     :raises EcsError: ECS_IMMUTABLE names the option, what is, and what was asked.
     """
-    told = server.metadata
+    told, live, size = server.metadata, server.domain, request.size
+    resized = size is not None and (size.vcpus, size.memory) != (live.vcpus, live.memory)
     sizes = {disk.name: disk.size for disk in told.disks}
     asked: list[tuple[str, Any, Any]] = [
         ("image", told.image, request.image),
         ("az", told.az, request.az),
         ("hostname", told.hostname, request.hostname),
+        ("firmware", live.firmware, request.firmware),
+        ("cpu_options.threads_per_core", live.threads, None if resized else request.cpu.threads_per_core),
+        ("cpu_options.model", live.cpu_model, request.cpu.model),
         ("timezone", told.timezone or "the image's", request.timezone),
         ("root_disk", next((disk.size for disk in told.disks if disk.role == "system"), None), request.root_disk),
         ("nics", [nic.subnet for nic in told.nics], None if request.nics is None else [nic.subnet for nic in request.nics]),

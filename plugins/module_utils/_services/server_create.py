@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import platform
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from .._engines import config_drive
-from .._engines.libvirt_client import define, read_machine, undefine
+from .._engines.libvirt_client import define, undefine
 from .._engines.password_hash import sha512_crypt
 from .._model import cloud_init, domain_xml, logins, metadata, names, times
 from .._model.errors import EcsError, InvalidInput, NotFound
@@ -25,10 +24,12 @@ from .._model.passwords import check_password
 from .._model.plan import Step
 from .._model.server_groups import membership
 from .._model.server_request import ServerRequest
+from . import server_platform
 from .hypervisors import check_admission
 from .images import Image, find_image
 from .ports import EipRequest, Port, PortRequest
 from .rollback import Rollback
+from .server_platform import Platform
 from .site import Site, step
 from .volumes import Volume, VolumeRequest, create_volume, delete_volume, plan_volume
 
@@ -48,6 +49,7 @@ class Creation:
     size: Flavor
     volumes: tuple[VolumeRequest, ...]
     told: metadata.ServerMetadata
+    platform: Platform
     leftover: metadata.ServerMetadata | None = None
 
 
@@ -77,12 +79,8 @@ def port_requests(scope: names.Scope, request: ServerRequest) -> list[PortReques
     ]
 
 
-def _check_image(site: Site, request: ServerRequest, size: Flavor, image: Image) -> int:
-    """See that image, host, flavor and disk fit; returns the system disk's size in GiB (spec P5)."""
-    if image.architecture and image.architecture != platform.machine():
-        raise InvalidInput(
-            "image", image.name, f"is for {image.architecture}, host {site.host.name} is {platform.machine()}", "Choose another image"
-        )
+def _check_image(request: ServerRequest, size: Flavor, image: Image) -> int:
+    """See that image, flavor and disk fit; returns the system disk's size in GiB (spec P5)."""
     if image.min_memory and size.memory < image.min_memory:
         raise InvalidInput(
             "flavor", str(size), f"has {size.memory} MiB, image {image.name} needs {image.min_memory}", "Choose a larger one"
@@ -150,7 +148,7 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
     root_disk = request.root_disk or 0
     try:
         image = find_image(host.image_library, scope, request.image)
-        root_disk = _check_image(site, request, request.size, image)
+        root_disk = _check_image(request, request.size, image)
     except NotFound as error:
         if not check:
             raise
@@ -173,6 +171,7 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
         user="root" if image is None else logins.user(image.default_user, image.os_type, request.login),
         os_type="linux" if image is None else image.os_type,
         timezone=request.timezone or "",
+        threads_per_core=request.cpu.threads_per_core or 0,
         hostname=request.hostname or names.hostname(request.name, server_id),
         description=request.description or "",
         server_group=group,
@@ -196,7 +195,8 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
             for volume in volumes
         ),
     )
-    return Creation(server_id, request, request.size, volumes, told, leftover), warning
+    machine = server_platform.choose(site, request, request.size, image)
+    return Creation(server_id, request, request.size, volumes, told, machine, leftover), warning
 
 
 def nic_metadata(port: Port) -> metadata.Nic:
@@ -222,7 +222,6 @@ def console_log(site: Site, domain: str) -> str:
 def domain_spec(site: Site, creation: Creation, ports: Sequence[Port], volumes: Mapping[str, Volume]) -> domain_xml.DomainSpec:
     """The domain of a new server; in check mode, and before the volumes are there, its disks have no path yet."""
     request, told = creation.request, creation.told
-    machine = read_machine(site.connection)
     disks: list[domain_xml.DiskDevice] = []
     for disk in told.disks:
         made = volumes.get(disk.id)
@@ -238,13 +237,12 @@ def domain_spec(site: Site, creation: Creation, ports: Sequence[Port], volumes: 
         uuid=creation.id,
         title=told.display_name or told.name,
         metadata=replace(told, nics=tuple(map(nic_metadata, ports))),
-        type=("kvm" if site.host.kvm else "qemu") if machine.driver == "qemu" else machine.driver,
+        **vars(creation.platform),
         vcpus=creation.size.vcpus,
         memory=creation.size.memory,
         max_vcpus=request.max_vcpus or 0,
         max_memory=request.max_memory or 0,
         console_log=console_log(site, name),
-        arch=platform.machine(),
         disks=disks,
         nics=[domain_xml.NicDevice(port.id, port.mac, port.mtu or site.host.guest_mtu) for port in ports],
         offloads=site.host.datapath != "netdev",
@@ -311,7 +309,7 @@ def reserve(site: Site, creation: Creation, ports: Sequence[Port], rollback: Rol
         spec = domain_spec(site, creation, ports, {})
         domain = define(site.connection, domain_xml.build(replace(spec, disks=(), nics=())))
     if creation.leftover is None:
-        rollback.add("server", name, partial(undefine, domain, nvram=False))
+        rollback.add("server", name, partial(undefine, domain, nvram=creation.platform.firmware == "uefi"))
 
 
 def make_volumes(site: Site, creation: Creation, live: Mapping[str, Volume], rollback: Rollback) -> dict[str, Volume]:

@@ -35,6 +35,11 @@ def check(site: Site, server: Server, xml: str, resize: Resize) -> None:
             )
 
 
+def foresee(xml: str, resize: Resize) -> domain_xml.DomainFacts:
+    """The domain as it will be."""
+    return domain_xml.parse(_edit(xml, resize))
+
+
 def _edit(xml: str, resize: Resize) -> str:
     return domain_xml.edit(xml, lambda root: domain_size.write(root, resize.size))
 
@@ -51,13 +56,13 @@ def apply(site: Site, name: str, domain: Any, resize: Resize, rollback: Rollback
         rollback.add("resize", name, partial(libvirt_client.define, site.connection, old))
         return []
     if resize.size.vcpus > now.vcpus:
-        libvirt_client.set_vcpus(domain, resize.size.vcpus)
+        libvirt_client.set_vcpus(domain, resize.size.vcpus // now.share)
     if resize.size.memory > now.memory:
         libvirt_client.attach(domain, domain_size.dimm(resize.size.memory - now.memory), active=True)
     if (resize.size.vcpus, resize.size.memory) == (now.vcpus, now.memory):
         return []
     try:
-        guest_agent.use_all(domain, resize.size.vcpus, resize.size.memory)
+        guest_agent.use_all(domain, resize.size.vcpus // now.share, resize.size.memory)
     except EcsError as error:
         return [f"server {name} has its new size, but the guest may have to be told (set its new CPUs and memory online): {error}"]
     return []

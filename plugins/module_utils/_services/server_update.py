@@ -66,7 +66,7 @@ def plan(site: Site, server: Server, xml: str, request: ServerRequest, ports: Ma
     resize = resizing.plan(told.flavor, server.domain.size, request)
     if resize:
         server_resize.check(site, server, xml, resize)
-        told = replace(told, flavor=resize.flavor)
+        told = replace(told, flavor=resize.flavor, threads_per_core=resize.size.threads)
         steps.append(Step("resize", "server", request.name, resize.before, resize.after))
     disks = new_disks(server, site.scope, request)
     steps += [Step("attach", "volume", f"{request.name}-{disk.name}", after={"size": disk.size, "server": request.name}) for disk in disks]

@@ -20,7 +20,7 @@ from .._model.names import Scope
 from .._model.plan import Step
 from .._model.server_request import ServerRequest
 from .._model.servers import Server, check_change, check_removal, from_domain, represent
-from . import server_create, server_power, server_remove, server_update
+from . import server_create, server_power, server_remove, server_resize, server_update
 from .exclusive import at_work, exclusive
 from .hypervisors import check_capacity, check_server_groups
 from .ports import Port, PortPlan, commit_ports, plan_ports, read_ports, undo_ports
@@ -345,8 +345,8 @@ def _planned(site: Site, plan: _Plan, servers: Mapping[str, Server]) -> dict[str
     for server in plan.removals:
         future.pop(server.id)
     for change in plan.changes:
-        size = change.resize.size if change.resize else change.server.domain.size
-        future[change.server.id] = replace(change.server, metadata=change.told, domain=replace(change.server.domain, task=None, size=size))
+        domain = server_resize.foresee(plan.live[change.server.id].xml, change.resize) if change.resize else change.server.domain
+        future[change.server.id] = replace(change.server, metadata=change.told, domain=replace(domain, task=None))
     for server in plan.unfinished:
         future[server.id] = replace(future[server.id], metadata=replace(future[server.id].metadata, creating=False))
     for server in (*plan.stops, *plan.starts, *plan.resumes):
