@@ -12,8 +12,8 @@ author: altostratus.ecs contributors (@altostratus)
 description:
   - Reads the servers of any number of hypervisors in parallel, each with one libvirt connection, and makes a host of each.
   - The configuration file's name is C(ecs.yml), or ends in C(.ecs.yml) or C(.ecs.yaml).
-  - A host has the server's name. Where servers of two projects have the same name, or something else in the inventory has it, they are
-    called C(<project>.<name>), with a warning.
+  - A host has the server's name. Where servers of two projects have the same name, or a group or something else in the inventory has it,
+    they are called C(<project>.<name>), with a warning.
   - Groups are C(project_<project>), C(az_<az>), C(hypervisor_<hypervisor>), C(vpc_<vpc>), C(flavor_<flavor>), C(status_<status>) and
     C(tag_<key>_<value>); whatever may not be in a group's name becomes C(_).
   - The host variables are the fields of a server, as M(altostratus.ecs.server_info) returns them, each with C(ecs_) before its name, and
@@ -148,7 +148,7 @@ cache_timeout: 300
 
 import re
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -162,7 +162,6 @@ from ansible.utils.unsafe_proxy import wrap_var
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
-from ansible_collections.altostratus.ecs.plugins.module_utils._engines.ovsdb import Northbound
 from ansible_collections.altostratus.ecs.plugins.module_utils._engines.shared_ssh import share_ssh
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import EcsError, InvalidInput
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.inventory import InventoryHost, Options, build
@@ -177,21 +176,25 @@ except ImportError:  # ansible-core 2.17, 2.18
 _PLAIN = re.compile(r"[\w .:,;/@+=?&%~-]*")
 
 
-def _mark(value: Any) -> Any:
-    """The value with every text marked, for what comes from a hypervisor must never be templated.
+@lru_cache(maxsize=4096)
+def _mark_text(value: str) -> str:
+    """The text marked, for what comes from a hypervisor must never be templated.
 
     Until ansible-core 2.18 the untrusted is marked; from 2.19 on the trusted is, and ansible-inventory shows any other text as
-    C(__ansible_unsafe), so plain texts are marked for the readers' sake.
+    C(__ansible_unsafe), so plain texts are marked for the readers' sake. Most texts of a server are those of many others.
     """
-    if isinstance(value, dict):
-        return {key: _mark(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_mark(item) for item in value]
-    if not isinstance(value, str):
-        return value
     if _PLAIN.fullmatch(value):
         return trust_as_template(value) if trust_as_template else value
     return value if trust_as_template else wrap_var(value)
+
+
+def _mark(value: Any) -> Any:
+    """A copy of the value with every text in it marked."""
+    if isinstance(value, str):
+        return _mark_text(value)
+    if isinstance(value, dict):
+        return {key: _mark(item) for key, item in value.items()}
+    return [_mark(item) for item in value] if isinstance(value, list) else value
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -231,6 +234,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _fetch(self, hypervisors: list[Hypervisor]) -> dict[str, Any]:
         northbound = None
         if remote := self.get_option("ovn_nb"):
+            # late, as Ansible compiles what it imports each time
+            from ansible_collections.altostratus.ecs.plugins.module_utils._engines.ovsdb import Northbound
+
             files = [self.get_option(f"ovn_{name}") or "" for name in ("ca_cert", "client_cert", "client_key")]
             northbound = partial(Northbound, remote, *files)
         else:
@@ -244,7 +250,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _populate(self, data: Mapping[str, Any]) -> None:
         options = Options(**{name: self.get_option(name) for name in ("connection", "user", "qualified_names", "filters", "search")})
-        taken = {name: host.vars.get("ecs_id") for name, host in self.inventory.hosts.items()}
+        taken = dict.fromkeys(self.inventory.groups) | {name: host.vars.get("ecs_id") for name, host in self.inventory.hosts.items()}
         built = build(data["servers"], options, taken)
         for warning in [*data["warnings"], *built.warnings]:
             self.display.warning(f"altostratus.ecs.servers: {warning}")
@@ -256,8 +262,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _add(self, host: InventoryHost) -> None:
         self.inventory.add_host(host.name)
-        for name, value in host.variables.items():
-            self.inventory.set_variable(host.name, name, _mark(value))
+        known = self.inventory.hosts[host.name]
+        # set_variable would copy every value once more, to mark each part of it with this file's name: more than all the rest costs.
+        known.vars = combine_vars(known.vars, _mark(host.variables))
         for group in host.groups:
             self.inventory.add_child(self.inventory.add_group(group), host.name)
 

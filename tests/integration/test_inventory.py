@@ -194,6 +194,28 @@ def test_hypervisors_can_be_a_group_of_another_source(site):
     assert listed["_meta"]["hostvars"]["web"]["ecs_libvirt_uri"] == uri
 
 
+def test_every_one_of_many_servers_is_read(site):
+    names = [f"web-{number:03d}" for number in range(150)]
+    site.configure(hypervisors=[site.hypervisor("hv1", *(domain(name, description=name) for name in names))])
+    assert {name: told["ecs_description"] for name, told in site.variables().items()} == {name: name for name in names}
+
+
+def test_hosts_and_groups_of_another_source_are_left_as_they_are(site):
+    uri = site.hypervisor("hv1", domain("web"), domain("db"), domain("az_az1", az="az1"))
+    hosts = site.directory / "hosts.yml"
+    known = {"ecs_id": Scope("local", "shop").id("server", "db"), "backup": "daily"}
+    hosts.write_text(yaml.safe_dump({"web": {"hosts": {"proxy": None}}, "all": {"hosts": {"db": known}}}))
+    site.configure(hypervisors=[uri])
+    site.sources.insert(0, str(hosts))
+    listed = site.list()
+    assert listed["web"] == {"hosts": ["proxy"]}
+    assert listed["az_az1"] == {"hosts": ["shop.az_az1"]}
+    assert sorted(listed["project_shop"]["hosts"]) == ["db", "shop.az_az1", "shop.web"]
+    found = listed["_meta"]["hostvars"]
+    assert (found["db"]["ecs_name"], found["db"]["backup"], found["shop.web"]["ecs_name"]) == ("db", "daily", "web")
+    assert "proxy" not in found
+
+
 def test_the_cache_answers_without_a_hypervisor_and_can_be_flushed(site):
     uri = site.hypervisor("hv1", domain("web"))
     site.configure(hypervisors=[uri], cache=True, cache_plugin="ansible.builtin.jsonfile", cache_connection="cache")

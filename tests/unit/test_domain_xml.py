@@ -73,6 +73,39 @@ def test_what_was_written_is_read_back():
     assert [disk.is_config_drive for disk in facts.disks] == [False, False, True]
 
 
+CONTROLLERS = """
+    <controller type='pci' index='1' model='pcie-root-port'>
+      <model name='pcie-root-port'/>
+    </controller>
+    <controller type='usb' index='0' model='none'/>
+    <controller type='virtio-serial' index='0'>
+      <address type='pci' domain='0x0000' bus='0x02' slot='0x00' function='0x0'/>
+    </controller>
+"""
+DISKS = [
+    "<disk type='file'><source file='/a'/><target dev='vda'/></disk>",
+    "<disk type='block'><source dev='/b'/><target dev='vdb'/></disk>",
+]
+
+
+@pytest.mark.parametrize(
+    "devices",
+    [
+        [*DISKS, CONTROLLERS, "<interface type='bridge'/>"],
+        [CONTROLLERS, *DISKS],
+        [DISKS[0], CONTROLLERS, DISKS[1], CONTROLLERS],
+        [*DISKS, "<controller type='usb' index='0' model='none'/>"],
+        DISKS,
+    ],
+)
+@pytest.mark.parametrize("foreign", ["", "<metadata><controller xmlns='urn:x'><disk a='b'/></controller></metadata>"])
+def test_controllers_are_not_read_wherever_they_are(devices, foreign):
+    text = f"<domain><name>x</name>{foreign}<vcpu>2</vcpu><devices>{''.join(devices)}</devices></domain>"
+    facts = domain_xml.parse(text)
+    assert [(disk.path, disk.target) for disk in facts.disks] == [("/a", "vda"), ("/b", "vdb")]
+    assert (facts.name, facts.vcpus) == ("x", 2)
+
+
 def test_domain_of_others_has_no_metadata():
     assert domain_xml.parse("<domain><name>x</name><memory>65536</memory></domain>").metadata is None
     assert servers.from_domain("<domain><name>x</name><memory>65536</memory></domain>", 1, "hv1") is None

@@ -92,6 +92,12 @@ def test_a_server_cannot_take_the_place_of_another_host(name):
     assert names([server(name)], {"hv1": None}) == [f"shop.{name}"]
 
 
+@pytest.mark.parametrize("name", ["az_az1", "status_running", "frontend"])
+def test_a_server_cannot_take_the_place_of_a_group(name):
+    """Neither of its own groups nor of those that the inventory has already."""
+    assert names([server(name)], {"frontend": None}) == [f"shop.{name}"]
+
+
 def test_a_server_that_another_source_showed_keeps_its_name():
     assert names([server()], {"web": server()["id"]}) == ["web"]
 

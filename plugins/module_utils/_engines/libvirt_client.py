@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .._model.errors import EcsError
 
@@ -73,25 +76,64 @@ class Machine:
     driver: str
 
 
-def read_domains(connection: Any, ids: Collection[str] | None = None) -> dict[str, Live]:
-    """Domains by UUID: all states in one call, then one for the XML of each domain asked for.
+_CALLS_AT_ONCE = 16
+"""Calls that wait on one connection at a time. libvirtd works at five of a client's calls; the others hide their way there and back."""
+
+
+def stream_domains(connection: Any, ids: Collection[str] | None = None) -> Iterator[Live]:
+    """Domains in any order, as they come: all states in one call, then one for the XML of each domain asked for, many at once.
 
     :param ids: UUIDs that matter; None for all. One that does not exist is left out.
     """
     libvirt = _bindings()
-    found: dict[str, Live] = {}
-    for domain, stats in connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE):
-        uuid = domain.UUIDString()
-        if ids is not None and uuid not in ids:
-            continue
+
+    def read(told: tuple[Any, Mapping[str, Any]]) -> Live | None:
+        domain, stats = told
         try:
-            xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            return Live(domain, stats["state.state"], domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                continue  # undefined since
+                return None  # undefined since
             raise
-        found[uuid] = Live(domain, stats["state.state"], xml)
-    return found
+
+    told = connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE)
+    wanted = told if ids is None else [(domain, stats) for domain, stats in told if domain.UUIDString() in ids]
+    return (live for live in _as_they_come(read, wanted) if live)
+
+
+def read_domains(connection: Any, ids: Collection[str] | None = None) -> dict[str, Live]:
+    """The same by UUID."""
+    return {live.domain.UUIDString(): live for live in stream_domains(connection, ids)}
+
+
+def _as_they_come(call: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """The results of calls, each as soon as it is there; the first failure ends it.
+
+    The threads are daemons: one that hangs in a dead connection must not keep the process from ending, as a pool's would.
+    """
+    todo = deque(items)
+    count = len(todo)
+    done: SimpleQueue[tuple[_Result | None, Exception | None]] = SimpleQueue()
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                item = todo.popleft()
+                try:
+                    done.put((call(item), None))
+                except Exception as error:
+                    done.put((None, error))
+
+    for _thread in range(min(_CALLS_AT_ONCE, count)):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        for _result in range(count):
+            result, error = done.get()
+            if error:
+                raise error
+            yield cast(_Result, result)
+    finally:
+        todo.clear()
 
 
 def read_machine(connection: Any) -> Machine:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from .search import parse, select
@@ -56,15 +57,17 @@ def build(servers: Iterable[Mapping[str, Any]], options: Options, taken: Mapping
     """Make hosts of servers.
 
     :param servers: server dictionaries, each with ``domain`` and ``libvirt_uri`` besides.
-    :param taken: hosts that the inventory has already, each with its ``ecs_id``, if any.
+    :param taken: groups and hosts that the inventory has already, each host with its ``ecs_id``, if any.
     :raises InvalidInput: when a filter is unknown or wrong.
     """
     unique, warnings = _once(servers)
     kept = select(unique, parse(options.filters, options.search, more=("domain", "libvirt_uri")))
-    names, clashes = host_names(kept, taken, options.qualified_names)
+    memberships = {server["id"]: tuple(groups(server)) for server in kept}
+    # Ansible takes the name of a group for the group, whatever host has it too.
+    names, clashes = host_names(kept, {**taken, **dict.fromkeys(chain.from_iterable(memberships.values()))}, options.qualified_names)
     if clashes:
         warnings.append(f"names that are not unique or taken, shown with their project: {', '.join(clashes)}")
-    hosts = (InventoryHost(names[server["id"]], tuple(groups(server)), variables(server, options)) for server in kept)
+    hosts = (InventoryHost(names[server["id"]], memberships[server["id"]], variables(server, options)) for server in kept)
     return Inventory(tuple(sorted(hosts, key=lambda host: host.name)), tuple(warnings))
 
 

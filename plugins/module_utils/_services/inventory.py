@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .._engines.libvirt_client import connect, read_domains
-from .._engines.ovsdb import Northbound
+from .._engines.libvirt_client import connect, stream_domains
 from .._model import servers
 from .._model.errors import EcsError
-from .._model.northbound import Port
-from .ports import read_ports
+
+if TYPE_CHECKING:
+    from .._engines.ovsdb import Northbound
+    from .._model.northbound import Port
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,13 @@ def read_servers(
 def _read(hypervisor: Hypervisor) -> list[dict[str, Any]]:
     with connect(hypervisor.through or hypervisor.uri, readonly=True) as connection:
         name = hypervisor.name or connection.getHostname()
-        found = (servers.from_domain(live.xml, live.state, name) for live in read_domains(connection).values())
+        found = (servers.from_domain(live.xml, live.state, name) for live in stream_domains(connection))
         return [{**servers.represent(server), "domain": server.domain.name, "libvirt_uri": hypervisor.uri} for server in found if server]
 
 
 def _read_ports(northbound: Callable[[], AbstractContextManager[Northbound]]) -> list[Port]:
+    from .ports import read_ports  # late, as Ansible compiles what it imports each time
+
     with northbound() as nb:
         return read_ports(nb)
 
