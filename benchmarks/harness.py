@@ -116,11 +116,16 @@ def take_turns(contenders: Mapping[str, Work], repetitions: int = 3, before: Cal
 # --- programs ------------------------------------------------------------------------------------------------------------------------
 
 
-def run(*command: str | Path, stdin: str | None = None, environment: Mapping[str, str] | None = None) -> str:
-    """Run a program that must succeed; returns what it prints."""
+def run(
+    *command: str | Path, stdin: str | None = None, environment: Mapping[str, str] | None = None, patience: float | None = None
+) -> str:
+    """Run a program that must succeed; returns what it prints.
+
+    :param patience: seconds after which it is stopped, with :exc:`subprocess.TimeoutExpired`.
+    """
     done = subprocess.run(
         [str(part) for part in command], input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL, cwd=ROOT,
-        env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False,
+        env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False, timeout=patience,
     )  # fmt: skip
     if done.returncode != 0:
         raise RuntimeError(
