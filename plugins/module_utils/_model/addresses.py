@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network
-from itertools import combinations
+from itertools import pairwise
+from operator import itemgetter
 
 from .errors import EcsError, InvalidInput
 
@@ -71,8 +72,8 @@ def subnet(option: str, value: str, vpc: IPv4Network) -> IPv4Network:
 
 
 def check_overlaps(option: str, networks: Iterable[tuple[str, IPv4Network]]) -> None:
-    """Refuse named networks that share addresses."""
-    for (name, first), (other, second) in combinations(networks, 2):
+    """Refuse named networks that share addresses; in their order, one that does shares them with its neighbour."""
+    for (name, first), (other, second) in pairwise(sorted(networks, key=itemgetter(1))):
         if first.overlaps(second):
             raise InvalidInput(option, f"{name} {first}", f"overlaps {other} {second}", "Give each subnet a CIDR of its own")
 

@@ -129,8 +129,8 @@ def parse_rule(written: Mapping[str, Any], option: str = "rules") -> list[Rule]:
     :raises InvalidInput: a value is wrong, or the options contradict each other.
     """
     direction = written.get("direction") or INGRESS
-    side, wrong = ("source", "destination") if direction == INGRESS else ("destination", "source")
-    for name in (wrong, f"{wrong}_group"):
+    side, *others = ("source", "destination", "destination_group") if direction == INGRESS else ("destination", "source", "source_group")
+    for name in others:
         if written.get(name):
             raise InvalidInput(f"{option}.{name}", written[name], f"does not fit an {direction} rule", f"Use {side} or {side}_group")
     addresses = _split(written.get(side))

@@ -83,6 +83,8 @@ class Draft:
 
     def change(self, kind: str, name: str, before: Resource | None, after: Resource | None) -> None:
         """Record what a user will read of one resource as it is and as it will be; equal ones are no step."""
+        if before == after:
+            return
         if before is None and after is not None:
             self.steps.append(Step("create", kind, name, after=after.represent()))
         elif before is not None and after is None:

@@ -220,14 +220,15 @@ def _read_subnets(nb: Northbound, ids: Iterable[str]) -> dict[str, Subnet]:
 def _memberships(nb: Northbound, ids: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     """The security groups of ports as (name, id), the base group left out: its member list is every port there is."""
     groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    security_group = ("external_ids", "includes", {"ecs:kind": "security_group"})
     if len(ids) <= _POINT_QUERIES:
-        queries = [(model.GROUP, [security_group, ("ports", "includes", [port_id])], ["external_ids"]) for port_id in ids]
+        # The server compares sets faster than maps, and there is one group more than wanted at most.
+        queries = ((model.GROUP, [("ports", "includes", [port_id])], ["external_ids"]) for port_id in ids)
         for port_id, found in zip(ids, nb.select_all(queries), strict=True):
-            groups[port_id] += [(row["external_ids"]["ecs:name"], row["external_ids"]["ecs:id"]) for row in found]
+            named = [row["external_ids"] for row in found if row["external_ids"].get("ecs:kind") == "security_group"]
+            groups[port_id] += [(each["ecs:name"], each["ecs:id"]) for each in named]
         return groups
     wanted = set(ids)
-    for row in nb.select(model.GROUP, [security_group], ["external_ids", "ports"]):
+    for row in nb.select(model.GROUP, [("external_ids", "includes", {"ecs:kind": "security_group"})], ["external_ids", "ports"]):
         for port_id in row["ports"] & wanted:
             groups[port_id].append((row["external_ids"]["ecs:name"], row["external_ids"]["ecs:id"]))
     return groups
@@ -366,44 +367,49 @@ class _Planner:
 
     def _port(self, request: PortRequest, current: Port | None) -> Port:
         subnet = self._subnets.get(request.name)
-        if current:
-            if subnet and subnet.id != current.subnet_id:
-                hint = "An interface cannot move: delete it and create it anew"
-                raise InvalidInput(
-                    "subnet", request.subnet, f"cannot replace {current.vpc}/{current.subnet} of interface {current.name}", hint
-                )
-            base = current
-        else:
-            port_id = self._ids[request.name]
-            base = Port(
-                id=port_id,
-                name=request.name,
-                region=self.scope.region,
-                project=self.scope.project,
-                mac=mac_address(port_id),
-                address=None,
-                cidr=subnet.cidr if subnet else None,
-                gateway=subnet.gateway if subnet else None,
-                dns=subnet.dns if subnet else (),
-                mtu=subnet.mtu if subnet else None,
-                subnet=request.subnet,
-                subnet_id=subnet.id if subnet else None,
-                vpc=subnet.vpc if subnet else request.vpc,
-                vpc_id=subnet.vpc_id if subnet else None,
-                security_groups=(DEFAULT_GROUP,),
-                port_security=True,
-            )
-        chosen = self._claimed.get(request.name) or base.address
-        if chosen is None and subnet:
-            chosen = str(self._pools[subnet.id].take())
-        given: dict[str, Any] = {
+        if current and subnet and subnet.id != current.subnet_id:
+            hint = "An interface cannot move: delete it and create it anew"
+            raise InvalidInput("subnet", request.subnet, f"cannot replace {current.vpc}/{current.subnet} of interface {current.name}", hint)
+        address = self._claimed.get(request.name) or (current.address if current else None)
+        if address is None and subnet:
+            address = str(self._pools[subnet.id].take())
+        options: dict[str, Any] = {
+            "address": address,
             "mac": addresses.mac("mac", request.mac) if request.mac else None,
             "security_groups": None if request.security_groups is None else tuple(sorted(set(request.security_groups))),
             "port_security": request.port_security,
             "server": request.server,
             "server_id": request.server_id,
         }
-        return replace(base, address=chosen, **{key: value for key, value in given.items() if value is not None})
+        given = {key: value for key, value in options.items() if value is not None}
+        if current is None:
+            return self._new(request, subnet, given)
+        changed = {key: value for key, value in given.items() if value != getattr(current, key)}
+        return replace(current, **changed) if changed else current
+
+    def _new(self, request: PortRequest, subnet: Subnet | None, given: Mapping[str, Any]) -> Port:
+        port_id = self._ids[request.name]
+        defaults = {
+            "mac": mac_address(port_id),
+            "address": None,
+            "security_groups": (DEFAULT_GROUP,),
+            "port_security": True,
+        }
+        return Port(
+            id=port_id,
+            name=request.name,
+            region=self.scope.region,
+            project=self.scope.project,
+            cidr=subnet.cidr if subnet else None,
+            gateway=subnet.gateway if subnet else None,
+            dns=subnet.dns if subnet else (),
+            mtu=subnet.mtu if subnet else None,
+            subnet=request.subnet,
+            subnet_id=subnet.id if subnet else None,
+            vpc=subnet.vpc if subnet else request.vpc,
+            vpc_id=subnet.vpc_id if subnet else None,
+            **{**defaults, **given},
+        )
 
     def _stage(self, request: PortRequest, port: Port, current: Port | None, groups: dict[str, str]) -> None:
         subnet = self._subnets.get(request.name)

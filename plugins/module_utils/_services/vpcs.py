@@ -231,15 +231,15 @@ class _Planner:
 
     def _free(self, subnets: Sequence[Subnet]) -> None:
         """Refuse to delete subnets that hold ports; nobody may add one until they are gone."""
+        names = {subnet.id: f"{subnet.vpc}/{subnet.name}" for subnet in subnets}
+        switches = self.nb.find(model.SWITCH, names, ["ports"])
+        homes: dict[str, str] = {}
+        for subnet_id, row in switches.items():
+            self.draft.guard(model.SWITCH, subnet_id, row)
+            homes.update(dict.fromkeys(row["ports"] - {model.part_id(subnet_id, "switch-port")}, names[subnet_id]))
         used: dict[str, list[str]] = defaultdict(list)
-        switches = self.nb.find(model.SWITCH, (subnet.id for subnet in subnets), ["ports"])
-        for subnet in subnets:
-            if subnet.id not in switches:
-                continue
-            ports = switches[subnet.id]["ports"]
-            self.draft.guard(model.SWITCH, subnet.id, {"ports": ports})
-            for uuid, row in self.nb.find(model.PORT, ports - {model.part_id(subnet.id, "switch-port")}, ["external_ids"]).items():
-                used[f"{subnet.vpc}/{subnet.name}"].append(row["external_ids"].get("ecs:name", uuid))
+        for uuid, row in self.nb.find(model.PORT, homes, ["external_ids"]).items():
+            used[homes[uuid]].append(row["external_ids"].get("ecs:name", uuid))
         if used:
             told = "; ".join(f"{name}: {shorten(ports)}" for name, ports in sorted(used.items()))
             message = f"subnets are in use by {sum(map(len, used.values()))} network interfaces ({told})"
