@@ -89,7 +89,8 @@ hypervisor:
       elements: dict
     servers:
       description:
-        - Servers of all projects with C(id), C(name), C(project), C(vcpus), C(memory) in MiB, C(server_group) and C(server_group_policy).
+        - Servers of all projects with C(id), C(name), C(project), C(vcpus), C(memory) in MiB, C(status), C(tags), C(created),
+          C(server_group) and C(server_group_policy).
       type: list
       elements: dict
 """

@@ -43,6 +43,16 @@ options:
       - So many servers of the same kind. Their names end in C(-0001), C(-0002) and so on.
       - Fixed addresses in O(nics) count up from the given one.
     type: int
+  exact_count: &exact_count
+    description:
+      - Exactly so many servers have the tags O(count_tags), on this host. Missing ones are made with the other options, named as with
+        O(count) by the first free numbers; of too many the oldest are removed. Those that stay are left as they are.
+      - M(altostratus.ecs.placement) and role P(altostratus.ecs.cloud#role) count the servers of all hosts.
+      - With O(state=absent) all of them are removed.
+    type: int
+  count_tags: &count_tags
+    description: The tags that O(exact_count) counts servers by; by default all of O(tags), otherwise some of them.
+    type: dict
   state:
     description:
       - V(present) creates and starts a server that does not exist; one that exists stays running or stopped as it is.
@@ -234,6 +244,8 @@ options:
         required: true
       display_name: *display_name
       count: *count
+      exact_count: *exact_count
+      count_tags: *count_tags
       state:
         description: As O(state), which is the default.
         type: str
@@ -351,6 +363,16 @@ EXAMPLES = r"""
     name: web
     flavor: s7n.medium.4
     allow_stop: true
+
+- name: Three workers, whatever there are now
+  altostratus.ecs.server:
+    project: shop
+    name: worker
+    exact_count: 3
+    tags: {role: worker}
+    flavor: s7n.large.2
+    image: debian-13
+    nics: [{subnet: back}]
 
 - name: Remove it with everything that it had
   altostratus.ecs.server:
@@ -479,7 +501,7 @@ servers:
       description: When it was created, in UTC.
       type: str
 server:
-  description: The server, in the single form without O(count); null when it is absent.
+  description: The server, in the single form without O(count) and O(exact_count); null when it is absent.
   returned: success, in the single form
   type: dict
   contains: *server
@@ -503,6 +525,8 @@ SERVER: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "display_name": {"type": "str"},
     "count": {"type": "int"},
+    "exact_count": {"type": "int"},
+    "count_tags": {"type": "dict"},
     "state": {"type": "str", "choices": ["present", "running", "stopped", "restarted", "absent"], "default": "present"},
     "flavor": {"type": "str"},
     "vcpus": {"type": "int"},
@@ -580,17 +604,21 @@ def main() -> None:
 
     def service() -> _module.Result:
         host = read_host()
+        scope = _module.scope_of(module, host)
+        items = _module.items(module, SERVER, "servers")
+        counted = any(item["exact_count"] is not None for item in items)
+        existing = servers.list_briefly(module.params["libvirt_uri"], host, scope) if counted else []
         outcome = servers.converge(
             uri=module.params["libvirt_uri"],
             northbound=lambda: _module.northbound(module, host),
             host=host,
-            scope=_module.scope_of(module, host),
-            requests=requests(_module.items(module, SERVER, "servers")),
+            scope=scope,
+            requests=requests(items, existing),
             options=servers.Options(**{name: module.params[name] for name in CALL}),
             check=module.check_mode,
         )
         values: dict[str, Any] = {"servers": outcome.servers}
-        if module.params["servers"] is None and module.params["count"] is None:
+        if module.params["servers"] is None and module.params["count"] is None and not counted:
             values["server"] = next(iter(outcome.servers), None)
         return _module.Result(outcome.steps, values, outcome.warnings)
 

@@ -494,3 +494,22 @@ def test_user_of_the_image(call: Any, hypervisor: Any) -> None:
     assert told["user"] == "debian"
     assert '"name": "debian"' in json.loads(drive_file(hypervisor, told, "vendor_data.json"))["cloud-init"]
     assert "debian" in call(server, fails=True, **{**WEB, "name": "db", "password": "Nb.Naibed1"})["msg"]
+
+
+def test_exact_count(call: Any, hypervisor: Any, ovn: Any, network: None) -> None:
+    """As many servers with the tags as asked for: made, kept as they are, removed; a second run changes nothing."""
+    fleet = {**WEB, "name": "worker", "tags": {"role": "worker"}}
+    assert [told["name"] for told in call(server, check=True, **fleet, exact_count=2)["servers"]] == ["worker-0001", "worker-0002"]
+    made = call(server, **fleet, exact_count=2)
+    assert [told["name"] for told in made["servers"]] == ["worker-0001", "worker-0002"]
+    assert "server" not in made
+    kept = call(server, **{**fleet, "flavor": "s7n.small.1"}, exact_count=2)
+    assert (kept["changed"], kept["servers"]) == (False, made["servers"]), "those that stay are left as they are"
+    call(server, name="worker-0001", tags={"role": "retired"})
+    more = call(server, **fleet, exact_count=2)
+    assert "create server worker-0003" in more["steps"]
+    less = call(server, **fleet, exact_count=1)
+    assert [step for step in less["steps"] if "server" in step] == ["delete server worker-0002"]
+    assert [told["name"] for told in less["servers"]] == ["worker-0003"]
+    call(server, name="worker", tags={"role": "worker"}, exact_count=0)
+    assert hypervisor.domains == ["shop.worker-0001"]

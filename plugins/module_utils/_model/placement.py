@@ -201,7 +201,7 @@ def place(
     _check_names(hypervisors)
     homes = _homes(hypervisors, project)
     pools = Pools(hypervisors, project, spread)
-    placed = list(expand(servers))
+    placed = expand(servers, [server for host in hypervisors for server in host.get("servers", ()) if server["project"] == project])
     known = server_groups.gather(server_groups.declared(groups), placed, hypervisors, project)
     arrivals = [_arrival(server, project, pools, known.get(server.get("server_group") or "")) for server in _coming(placed, homes, project)]
     grouped: defaultdict[str, list[_Arrival]] = defaultdict(list)

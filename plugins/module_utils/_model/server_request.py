@@ -9,13 +9,14 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from . import cloud_init, flavors, logins
+from . import cloud_init, exact_count, flavors, logins
 from .cpu import CpuOptions, check_options
 from .domain_xml import DATA_DISKS
 from .errors import InvalidInput
-from .names import batch_names, check_hostname, check_name, check_unique
+from .names import batch_names, check_hostname, check_name, check_unique, numbered_name
 from .passwords import check_password
 from .server_groups import check_group
 from .tags import check_tags
@@ -159,40 +160,58 @@ def _counted(nic: Mapping[str, Any], number: int) -> dict[str, Any]:
         raise InvalidInput("nics.address", nic["address"], "is not an IP address") from error
 
 
-def expand(servers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def expand(servers: Iterable[Mapping[str, Any]], existing: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Every single server of a list whose items may carry a count (spec M4, M5).
 
     A host name is numbered as the names are, an interface's address counts up from the given one (spec N4); all else passes untouched.
 
+    :param existing: the project's servers, for items with ``exact_count``.
     :raises InvalidInput: when a name is invalid or stands there twice.
     """
-    expanded = [server for item in servers for server in _batch(item)]
+    known = list(existing)
+    expanded = [server for item in servers for server in _batch(item, known)]
     check_unique("name", (server["name"] for server in expanded), "stands there twice")
     return expanded
 
 
-def _batch(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _member(item: Mapping[str, Any], name: str, number: int) -> dict[str, Any]:
+    """One server of a batch."""
+    told = {key: value for key, value in item.items() if key not in ("count", "exact_count", "count_tags")}
+    server = {**told, "name": check_name("name", name)}
+    if item.get("nics"):
+        server["nics"] = [_counted(nic, number) for nic in item["nics"]]
+    return server
+
+
+def _batch(item: Mapping[str, Any], existing: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     if not item.get("name"):
         raise InvalidInput("servers", dict(item), "has no name", "Give every server a name")
     count = None if item.get("count") is None else int(item["count"])
     if count is not None and count < 1:
         raise InvalidInput("count", count, "is too small", "Give at least 1")
+    if item.get("exact_count") is not None:
+        yield from exact_count.settle(item, existing, partial(_exact_member, item))
+        return
     hostnames = batch_names(item["hostname"], count, "hostname", check_hostname) if item.get("hostname") else []
     for number, name in enumerate(batch_names(item["name"], count)):
-        server = {**{key: value for key, value in item.items() if key != "count"}, "name": name}
-        if hostnames:
-            server["hostname"] = hostnames[number]
-        if item.get("nics"):
-            server["nics"] = [_counted(nic, number) for nic in item["nics"]]
-        yield server
+        server = _member(item, name, number)
+        yield {**server, "hostname": hostnames[number]} if hostnames else server
 
 
-def requests(items: Iterable[Mapping[str, Any]]) -> list[ServerRequest]:
+def _exact_member(item: Mapping[str, Any], name: str, number: int) -> dict[str, Any]:
+    server = _member(item, name, number)
+    if item.get("hostname"):
+        server["hostname"] = check_hostname("hostname", numbered_name("hostname", item["hostname"], number))
+    return server
+
+
+def requests(items: Iterable[Mapping[str, Any]], existing: Iterable[Mapping[str, Any]] = ()) -> list[ServerRequest]:
     """The servers that the module's options describe.
 
+    :param existing: see :func:`expand`.
     :raises InvalidInput: when anything is wrong that can be seen without looking at the host.
     """
-    return [_request(item) for item in expand(items)]
+    return [_request(item) for item in expand(items, existing)]
 
 
 def _cpu(item: Mapping[str, Any]) -> CpuOptions:

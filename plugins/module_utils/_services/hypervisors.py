@@ -15,6 +15,7 @@ from .._model.errors import EcsError
 from .._model.flavors import Flavor
 from .._model.hypervisors import memory_free, memory_limit, refusal, vcpu_limit, vcpus_free
 from .._model.metadata import ServerMetadata
+from .._model.servers import Server
 
 _GIB = 1 << 30
 
@@ -47,7 +48,8 @@ def represent(connection: Any, host: Host) -> dict[str, Any]:
     Every domain counts, whether it runs or not and whether it is ours or not, so that whatever is defined can be started.
     """
     machine = read_machine(connection)
-    domains = [domain_xml.parse(live.xml) for live in read_domains(connection).values()]
+    states = [(domain_xml.parse(live.xml), live.state) for live in read_domains(connection).values()]
+    domains = [domain for domain, _state in states]
     capacity = {
         **_settings(host),
         "cpus": machine.cpus,
@@ -68,10 +70,13 @@ def represent(connection: Any, host: Host) -> dict[str, Any]:
                     "project": domain.metadata.project,
                     "vcpus": domain.vcpus,
                     "memory": domain.memory,
+                    "status": Server(domain, domain.metadata, state, host.name).status,
+                    "tags": dict(domain.metadata.tags),
+                    "created": domain.metadata.created,
                     "server_group": domain.metadata.server_group or None,
                     "server_group_policy": domain.metadata.server_group_policy or None,
                 }
-                for domain in domains
+                for domain, state in states
                 if domain.metadata
             ),
             key=lambda server: (server["project"], server["name"]),

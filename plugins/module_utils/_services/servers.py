@@ -382,13 +382,23 @@ def converge(
         return Outcome(plan.steps, told, plan.warnings)
 
 
-def list_servers(uri: str, northbound: OpenNorthbound, host: Host, scope: Scope, name: str | None) -> Outcome:
-    """The servers of a project on this host, or only the one of that name."""
-    warnings: list[str] = []
+def _of_project(uri: str, host: Host, scope: Scope, name: str | None = None) -> list[Server]:
     with connect(uri, readonly=True) as connection:
         live = read_domains(connection, None if name is None else {scope.id("server", name)})
     servers = [server for domain in live.values() if (server := from_domain(domain.xml, domain.state, host.name))]
     found = [server for server in servers if (server.metadata.region, server.metadata.project) == (scope.region, scope.project)]
+    return sorted(found, key=lambda server: server.metadata.name)
+
+
+def list_briefly(uri: str, host: Host, scope: Scope) -> list[dict[str, Any]]:
+    """The servers of a project on this host, without their public addresses."""
+    return [represent(server) for server in _of_project(uri, host, scope)]
+
+
+def list_servers(uri: str, northbound: OpenNorthbound, host: Host, scope: Scope, name: str | None) -> Outcome:
+    """The servers of a project on this host, or only the one of that name."""
+    warnings: list[str] = []
+    found = _of_project(uri, host, scope, name)
     eips: dict[str, str] = {}
     ids = {server.id for server in found if server.metadata.nics}
     if ids:
@@ -397,5 +407,4 @@ def list_servers(uri: str, northbound: OpenNorthbound, host: Host, scope: Scope,
                 eips = {port.server_id: port.eip for port in read_ports(nb, server_ids=ids) if port.server_id and port.eip}
         except EcsError as error:
             warnings.append(f"no public addresses: {error}")
-    found.sort(key=lambda server: server.metadata.name)
     return Outcome([], [represent(server, eips.get(server.id)) for server in found], warnings)
