@@ -62,6 +62,15 @@ options:
     type: str
     choices: [present, running, stopped, restarted, absent]
     default: present
+  clone_from: &clone_from
+    description:
+      - Name or id of a server of the project on this host that a new server shall be like. It takes over flavor, image, system disk,
+        the first 10 data disks (empty), the first 5 interfaces with their first 5 security groups, and tags, as far as the own options do
+        not say otherwise.
+      - Contents of disks, addresses, the public address, the login, user data and all other options are not taken over.
+      - Large-memory servers (flavor families beginning with C(e)) are not cloned.
+      - A server that exists is not compared with the other one.
+    type: str
   flavor: &flavor
     description:
       - Size by name, such as V(s7n.medium.2); family and generation, size, GiB of memory a vCPU.
@@ -250,6 +259,7 @@ options:
         description: As O(state), which is the default.
         type: str
         choices: [present, running, stopped, restarted, absent]
+      clone_from: *clone_from
       flavor: *flavor
       vcpus: *vcpus
       memory: *memory
@@ -363,6 +373,14 @@ EXAMPLES = r"""
     name: web
     flavor: s7n.medium.4
     allow_stop: true
+
+- name: Another one like it
+  altostratus.ecs.server:
+    project: shop
+    name: web-next
+    clone_from: web
+    key: ops
+    public_keys: ["{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"]
 
 - name: Three workers, whatever there are now
   altostratus.ecs.server:
@@ -528,6 +546,7 @@ SERVER: dict[str, Any] = {
     "exact_count": {"type": "int"},
     "count_tags": {"type": "dict"},
     "state": {"type": "str", "choices": ["present", "running", "stopped", "restarted", "absent"], "default": "present"},
+    "clone_from": {"type": "str"},
     "flavor": {"type": "str"},
     "vcpus": {"type": "int"},
     "memory": {"type": "int"},
@@ -607,7 +626,8 @@ def main() -> None:
         scope = _module.scope_of(module, host)
         items = _module.items(module, SERVER, "servers")
         counted = any(item["exact_count"] is not None for item in items)
-        existing = servers.list_briefly(module.params["libvirt_uri"], host, scope) if counted else []
+        others_matter = counted or any(item["clone_from"] is not None for item in items)
+        existing = servers.list_briefly(module.params["libvirt_uri"], host, scope) if others_matter else None
         outcome = servers.converge(
             uri=module.params["libvirt_uri"],
             northbound=lambda: _module.northbound(module, host),

@@ -513,3 +513,27 @@ def test_exact_count(call: Any, hypervisor: Any, ovn: Any, network: None) -> Non
     assert [told["name"] for told in less["servers"]] == ["worker-0003"]
     call(server, name="worker", tags={"role": "worker"}, exact_count=0)
     assert hypervisor.domains == ["shop.worker-0001"]
+
+
+def test_clone(call: Any, hypervisor: Any, network: None) -> None:
+    """A server like another one, with disks and addresses of its own (spec H2, H3); later it goes its own ways."""
+    disks = [{"name": "data", "size": 2, "mount": "/srv", "filesystem": "ext4"}]
+    first = call(server, **WEB, root_disk=3, data_disks=disks, tags={"tier": "web"}, eip={}, description="first")["server"]
+    made = call(server, name="next", clone_from="web")
+    told = made["server"]
+    same = ("flavor", "image", "tags", "vcpus", "memory")
+    assert [told[key] for key in same] == [first[key] for key in same]
+    assert [(disk["name"], disk["size"], disk.get("mount")) for disk in told["disks"]] == [
+        ("next-system", 3, None),
+        ("next-data", 2, "/srv"),
+    ]
+    assert told["nics"][0]["subnet"] == "front"
+    assert told["address"] != first["address"]
+    assert (told["eip"], told["description"]) == (None, "")
+    assert any("the login of web is not taken over" in str(warning) for warning in made["warnings"])
+    call(server, name="web", tags={"tier": "old"})
+    assert not call(server, name="next", clone_from="web")["changed"]
+    by_id = call(server, name="third", clone_from=first["id"], nics=[], tags={}, password="Cloud.1234!")
+    assert (by_id["server"]["nics"], by_id["server"]["tags"], by_id["server"]["login"]) == ([], {}, "password")
+    failed = call(server, fails=True, name="fourth", clone_from="nobody")
+    assert (failed["error_code"], "server nobody does not exist" in failed["msg"]) == ("ECS_NOT_FOUND", True)

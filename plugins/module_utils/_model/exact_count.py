@@ -45,13 +45,13 @@ def settle(item: Mapping[str, Any], existing: Iterable[Mapping[str, Any]], make:
     """
     wanted = _counted(item)
     number = 0 if item.get("state") == "absent" else int(item["exact_count"])
-    servers = sorted(existing, key=lambda server: (server["created"], server["name"]))
-    counted = [server for server in servers if wanted.items() <= server["tags"].items()]
+    servers = sorted(existing, key=lambda server: (server.get("created", ""), server["name"]))
+    counted = [server for server in servers if wanted.items() <= server.get("tags", {}).items()]
     surplus = max(0, len(counted) - number)
     for server in counted[:surplus]:
         yield {"name": server["name"], "state": "absent"}
     kept = [server["name"] for server in counted[surplus:]]
-    unfinished = {server["name"] for server in counted[surplus:] if server["status"] == "creating"}
+    unfinished = {server["name"] for server in counted[surplus:] if server.get("status") == "creating"}
     taken = {server["name"] for server in servers} - unfinished
     for name in kept:
         if name not in unfinished:

@@ -89,6 +89,9 @@ def _dedicated(server: Mapping[str, Any], pools: Pools) -> bool:
 
 
 def _arrival(server: Mapping[str, Any], project: str, pools: Pools, group: Group | None) -> _Arrival:
+    if server.get("clone_from"):
+        hint = "Make clones with module server on the hypervisor of the server that they are like"
+        raise InvalidInput("clone_from", server["clone_from"], f"of server {server['name']} is not for placement", hint)
     size, az = _size(server), server.get("az") or None
     if az is not None and az != RANDOM_AZ and az not in pools.zones:
         known = ", ".join(pools.zones) or "none"

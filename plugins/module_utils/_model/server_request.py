@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from . import cloud_init, exact_count, flavors, logins
+from . import clone, cloud_init, exact_count, flavors, logins
 from .cpu import CpuOptions, check_options
 from .domain_xml import DATA_DISKS
 from .errors import InvalidInput
@@ -68,6 +68,7 @@ class ServerRequest:
     :param user_data_hash: sha256 of *user_data*; empty without.
     :param hostname: the guest's first host name, where it does not derive from the server's.
     :param timezone: as in the tz database.
+    :param notes: what the user should know when the server is made.
     """
 
     name: str
@@ -98,6 +99,7 @@ class ServerRequest:
     hostname: str | None = None
     timezone: str | None = None
     password: str | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def login(self) -> str:
@@ -205,13 +207,23 @@ def _exact_member(item: Mapping[str, Any], name: str, number: int) -> dict[str, 
     return server
 
 
-def requests(items: Iterable[Mapping[str, Any]], existing: Iterable[Mapping[str, Any]] = ()) -> list[ServerRequest]:
+def requests(items: Iterable[Mapping[str, Any]], existing: Sequence[Mapping[str, Any]] | None = None) -> list[ServerRequest]:
     """The servers that the module's options describe.
 
-    :param existing: see :func:`expand`.
+    :param existing: see :func:`expand`, as modules return them; None where nobody knows, so that nothing is cloned.
     :raises InvalidInput: when anything is wrong that can be seen without looking at the host.
     """
-    return [_request(item) for item in expand(items, existing)]
+    return [_cloned(item, existing) for item in expand(items, existing or ())]
+
+
+def _cloned(item: dict[str, Any], existing: Sequence[Mapping[str, Any]] | None) -> ServerRequest:
+    """A server that is made like another one; one that exists goes its own ways."""
+    wanted = item.get("clone_from")
+    there = any(server["name"] == item["name"] and server["status"] != "creating" for server in existing or ())
+    if not wanted or existing is None or there or item.get("state") not in (None, "present"):
+        return _request(item)
+    item, notes = clone.like(item, clone.find(wanted, existing))
+    return replace(_request(item), notes=tuple(notes))
 
 
 def _cpu(item: Mapping[str, Any]) -> CpuOptions:

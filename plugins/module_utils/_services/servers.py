@@ -113,7 +113,7 @@ def _sort(
                 raise _incomplete(server)
             creation, warning = server_create.prepare(site, request, server.metadata if server else None, check)
             plan.creations.append(creation)
-            plan.warnings += [warning] if warning else []
+            plan.warnings += [*([warning] if warning else []), *request.notes]
         else:
             check_change(server, request)
             kept.append((server, request))
