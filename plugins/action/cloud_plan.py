@@ -11,13 +11,13 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.altostratus.ecs.plugins.action.placement import QUOTAS, SERVER_GROUP, hidden
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.cloud import Cloud, check, decide
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import EcsError
 from ansible_collections.altostratus.ecs.plugins.module_utils._module import SCOPE_OPTIONS
 from ansible_collections.altostratus.ecs.plugins.modules.eip import EIP
 from ansible_collections.altostratus.ecs.plugins.modules.image import IMAGE
 from ansible_collections.altostratus.ecs.plugins.modules.network_interface import INTERFACE
-from ansible_collections.altostratus.ecs.plugins.modules.placement import QUOTAS, SERVER_GROUP
 from ansible_collections.altostratus.ecs.plugins.modules.security_group import GROUP
 from ansible_collections.altostratus.ecs.plugins.modules.server import SERVER
 from ansible_collections.altostratus.ecs.plugins.modules.volume import VOLUME
@@ -76,8 +76,6 @@ class ActionModule(ActionBase):
             check(cloud, Cloud(**{name: options["existing"].get(name) or () for name in EXISTING}))
             spread = options["policy"] == "spread"
             decision = decide(cloud, options["hypervisors"], options["project"], spread, options["quotas"])
-            # The plan holds what the servers shall be told, passwords included; those who use it get it, nobody is shown it.
-            secret = any(server.get("password") for server in cloud.servers)
-            return {"changed": False, **decision, **({"_ansible_no_log": True} if secret else {})}
+            return {"changed": False, **decision, **hidden(cloud.servers)}
         except EcsError as error:
             return {"failed": True, "msg": str(error), "error_code": error.code}

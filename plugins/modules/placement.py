@@ -9,10 +9,11 @@ DOCUMENTATION = r"""
 module: placement
 short_description: Choose the hypervisors of servers
 description:
-  - Says which hypervisor runs which server, by zone, capacity with overcommit, and policy. It touches nothing and runs on the controller.
+  - Says which hypervisor runs which server, by zone, capacity with overcommit, and policy. It touches nothing.
   - A server that exists stays where it is. The same input gives the same result.
   - Hypervisors in maintenance and those that are dedicated to other projects get no servers; see M(altostratus.ecs.hypervisor) and
     role P(altostratus.ecs.hypervisor#role).
+  - Runs within the controller and connects to nothing. When a server has a password, the result is shown to nobody.
 author:
   - altostratus.ecs contributors (@altostratus)
 extends_documentation_fragment:
@@ -82,7 +83,6 @@ EXAMPLES = r"""
     project: shop
     servers: "{{ cloud_servers }}"
     hypervisors: "{{ ansible_play_hosts | map('extract', hostvars, ['capacity', 'hypervisor']) }}"
-  delegate_to: localhost
   run_once: true
   register: placed
 
@@ -96,7 +96,6 @@ EXAMPLES = r"""
       - {name: db, count: 3, flavor: s7n.medium.4, image: debian-13, server_group: db}
       - {name: web, count: 8, flavor: s7n.medium.2, image: debian-13, server_group: web}
     hypervisors: "{{ ansible_play_hosts | map('extract', hostvars, ['capacity', 'hypervisor']) }}"
-  delegate_to: localhost
   run_once: true
   register: placed
 
@@ -119,44 +118,3 @@ placement:
   returned: success
   type: dict
 """
-
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.altostratus.ecs.plugins.module_utils import _module
-from ansible_collections.altostratus.ecs.plugins.module_utils._model.placement import by_hypervisor, place
-from ansible_collections.altostratus.ecs.plugins.module_utils._model.server_groups import DEFAULT_POLICY, POLICIES
-
-
-SERVER_GROUP: dict[str, Any] = {
-    "name": {"type": "str", "required": True},
-    "policy": {"type": "str", "choices": list(POLICIES), "default": DEFAULT_POLICY},
-}
-QUOTAS: dict[str, Any] = {"type": "dict", "options": {"server_groups": {"type": "int"}, "server_group_members": {"type": "int"}}}
-
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "servers": {"type": "list", "elements": "dict", "required": True},
-            "hypervisors": {"type": "list", "elements": "dict", "required": True},
-            "server_groups": {"type": "list", "elements": "dict", "options": SERVER_GROUP},
-            "quotas": QUOTAS,
-            "policy": {"type": "str", "choices": ["spread", "pack"], "default": "spread"},
-            "project": _module.SCOPE_OPTIONS["project"],
-        },
-        supports_check_mode=True,
-    )
-
-    def service() -> _module.Result:
-        options, hypervisors = module.params, module.params["hypervisors"]
-        spread, groups = options["policy"] == "spread", options["server_groups"] or ()
-        placed = place(options["servers"], hypervisors, options["project"], spread, groups, options["quotas"])
-        values = {"servers": placed.servers, "placement": by_hypervisor(placed.servers, hypervisors)}
-        return _module.Result([], values, placed.warnings)
-
-    _module.run(module, service)
-
-
-if __name__ == "__main__":
-    main()

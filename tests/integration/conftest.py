@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -168,18 +169,51 @@ VPC = {
 }
 
 
+Play = Callable[..., subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture
-def call(ovn: Ovn, capsys: pytest.CaptureFixture[str]) -> Call:
+def play(tmp_path: Path) -> Play:
+    """Runs tasks on this machine by ansible-playbook."""
+
+    def execute(tasks: list[dict[str, Any]], *arguments: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "play.yml"
+        path.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, **keywords, "tasks": tasks}]))
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local",
+             "-e", f"ansible_python_interpreter={sys.executable}", str(path), *arguments],
+            env={
+                **os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_NOCOLOR": "1", "COLUMNS": "2000",
+                "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH") or os.environ["PYTHONPATH"],
+            },
+            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    return execute
+
+
+@pytest.fixture
+def call(ovn: Ovn, capsys: pytest.CaptureFixture[str], play: Play, tmp_path: Path) -> Call:
     """Runs a real module in this process, in project ``shop``, and returns what Ansible would get.
 
+    One that runs within the controller, and is no more than documentation here, is run by Ansible.
     A failure that the test does not expect (``fails=True``) fails the test. An option that is None is not given at all.
     """
 
     def execute(module: ModuleType, check: bool = False, fails: bool = False, **options: Any) -> dict[str, Any]:
-        arguments = {"project": "shop", "_ansible_check_mode": check, "_ansible_diff": True, **options}
-        with patch_module_args({name: value for name, value in arguments.items() if value is not None}), pytest.raises(SystemExit):
-            module.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        given = {name: value for name, value in {"project": "shop", **options}.items() if value is not None}
+        result: dict[str, Any]
+        if hasattr(module, "main"):
+            with patch_module_args({**given, "_ansible_check_mode": check, "_ansible_diff": True}), pytest.raises(SystemExit):
+                module.main()
+            result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        else:
+            name = module.__name__.rpartition(".")[2]
+            told = tmp_path / "told.json"
+            task = {f"altostratus.ecs.{name}": given, "register": "told", "ignore_errors": True, "check_mode": check}
+            done = play([task, {"ansible.builtin.copy": {"content": "{{ told | to_json }}", "dest": str(told)}}])
+            assert done.returncode == 0, done.stdout + done.stderr
+            result = json.loads(told.read_text())
         assert bool(result.get("failed")) is fails, result.get("msg")
         return result
 

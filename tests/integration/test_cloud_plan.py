@@ -6,41 +6,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .conftest import Play
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROLE = ROOT / "roles/hypervisor"
 HOST = {"name": "x", "az": "az1", "cpus": 4, "memory": 4096, "servers": []}
 MEMBER = {"project": "shop", "vcpus": 1, "memory": 1024, "server_group": "db", "server_group_policy": "anti-affinity"}
-
-Play = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Play:
-    """Runs tasks on this machine by ansible-playbook."""
-
-    def execute(tasks: list[dict[str, Any]], *arguments: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
-        path = tmp_path / "play.yml"
-        path.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, **keywords, "tasks": tasks}]))
-        return subprocess.run(
-            [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local",
-             "-e", f"ansible_python_interpreter={sys.executable}", str(path), *arguments],
-            env={
-                **os.environ, "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_NOCOWS": "1", "COLUMNS": "2000",
-                "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH") or os.environ["PYTHONPATH"],
-            },
-            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-
-    return execute
 
 
 def plan(**options: Any) -> list[dict[str, Any]]:
@@ -83,15 +59,19 @@ def test_faults_are_found_before_anything_is_touched(play: Play, options: dict[s
     assert words in " ".join((done.stdout + done.stderr).split()).replace("\\'", "'")
 
 
-def test_a_plan_with_a_password_is_shown_to_nobody(play: Play) -> None:
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("cloud_plan", {"hypervisors": {"hv1": HOST}, "existing": {"images": [{"name": "debian-13"}]}}),
+        ("placement", {"hypervisors": [{**HOST, "name": "hv1"}]}),
+    ],
+)
+def test_a_plan_with_a_password_is_shown_to_nobody(play: Play, module: str, options: dict[str, Any]) -> None:
     """Those who use the plan get the password, the output of the play does not (spec M9)."""
-    tasks = plan(
-        servers=[{"name": "web", "flavor": "s7n.medium.2", "image": "debian-13", "password": "Cloud.1234!"}],
-        hypervisors={"hv1": {**HOST, "memory": 8000}},
-        existing={"images": [{"name": "debian-13"}]},
-    )
+    servers = [{"name": "web", "flavor": "s7n.medium.2", "image": "debian-13", "password": "Cloud.1234!"}]
+    task = {f"altostratus.ecs.{module}": {"servers": servers, **options}, "register": "told"}
     show = {"ansible.builtin.debug": {"msg": "length {{ told.placement.hv1[0].password | length }}"}}
-    played = play([tasks[0], show], "-vvv")
+    played = play([task, show], "-vvv")
     assert played.returncode == 0, played.stdout
     assert "length 11" in played.stdout
     assert "Cloud.1234!" not in played.stdout + played.stderr
@@ -130,3 +110,25 @@ def test_what_role_hypervisor_settles(
     assert done.returncode == 0, done.stdout + done.stderr
     settled = json.loads((tmp_path / "settled.json").read_text())
     assert {name: settled[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("role", "variables", "fault"),
+    [
+        ("hypervisor", {"hypervisor_maintenance": True, "hypervisor_dedicated_to": ["shop"], "hypervisor_flavors": ["c7*.*"]}, None),
+        ("hypervisor", {"hypervisor_maintenance": "keep"}, None),
+        ("hypervisor", {"hypervisor_maintenance": "perhaps"}, "value of hypervisor_maintenance must be one of: keep, true, false"),
+        ("cloud", {"cloud_server_groups": [{"name": "web"}, {"name": "db", "policy": "soft-affinity"}], "cloud_quotas": {}}, None),
+        ("cloud", {"cloud_quotas": {"server_groups": 10, "server_group_members": "10"}}, None),
+        ("cloud", {"cloud_quotas": {"servers": 10}}, "cloud_quotas.servers"),
+        ("cloud", {"cloud_server_groups": [{"name": "web", "policy": "apart"}]}, "value of policy must be one of: anti-affinity"),
+    ],
+)
+def test_variables_of_the_roles(play: Play, role: str, variables: dict[str, Any], fault: str | None) -> None:
+    """What a role refuses before its first task."""
+    path = ROOT / f"roles/{role}/meta/argument_specs.yml"
+    spec = f"{{{{ (lookup('ansible.builtin.file', '{path}') | from_yaml).argument_specs.main.options }}}}"
+    task = {"ansible.builtin.validate_argument_spec": {"argument_spec": spec, "provided_arguments": variables}}
+    done = play([task], vars_files=[f"{ROOT}/roles/{role}/defaults/main.yml"])
+    assert done.returncode == (2 if fault else 0), done.stdout + done.stderr
+    assert (fault or "") in done.stdout + done.stderr
