@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import EcsError
@@ -20,6 +21,28 @@ SERVER_GROUP: dict[str, Any] = {
     "policy": {"type": "str", "choices": list(POLICIES), "default": DEFAULT_POLICY},
 }
 QUOTAS: dict[str, Any] = {"type": "dict", "options": {"server_groups": {"type": "int"}, "server_group_members": {"type": "int"}}}
+
+LISTS = ("servers", "hypervisors")
+OPTIONS: dict[str, Any] = {
+    "server_groups": {"type": "list", "elements": "dict", "default": [], "options": SERVER_GROUP},
+    "quotas": QUOTAS,
+    "policy": {"type": "str", "choices": ["spread", "pack"], "default": "spread"},
+    "project": SCOPE_OPTIONS["project"],
+}
+
+
+def _listed(option: str, value: Any) -> list[Mapping[str, Any]]:
+    """A list of dictionaries, and no copy of it, which Ansible's validation would make: these lists are as long as the cloud is large."""
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        raise EcsError(f"{option}: must be a list of dictionaries", "ECS_INVALID_INPUT", f"Give {option} as the documentation shows it")
+    return value
+
+
+def _validated(options: Mapping[str, Any]) -> dict[str, Any]:
+    result = ArgumentSpecValidator(OPTIONS).validate(dict(options))
+    if result.error_messages:
+        raise EcsError("; ".join(result.error_messages), "ECS_INVALID_INPUT")
+    return result.validated_parameters
 
 
 def hidden(servers: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
@@ -34,18 +57,10 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
-        _result, options = self.validate_argument_spec(
-            argument_spec={
-                "servers": {"type": "list", "elements": "dict", "required": True},
-                "hypervisors": {"type": "list", "elements": "dict", "required": True},
-                "server_groups": {"type": "list", "elements": "dict", "default": [], "options": SERVER_GROUP},
-                "quotas": QUOTAS,
-                "policy": {"type": "str", "choices": ["spread", "pack"], "default": "spread"},
-                "project": SCOPE_OPTIONS["project"],
-            }
-        )
-        servers, hypervisors, spread = options["servers"], options["hypervisors"], options["policy"] == "spread"
         try:
+            servers, hypervisors = (_listed(name, self._task.args.get(name)) for name in LISTS)
+            options = _validated({name: value for name, value in self._task.args.items() if name not in LISTS})
+            spread = options["policy"] == "spread"
             placed = place(servers, hypervisors, options["project"], spread, options["server_groups"], options["quotas"])
         except EcsError as error:
             return {"failed": True, "msg": str(error), "error_code": error.code}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from ansible_collections.altostratus.ecs.plugins.modules import hypervisor_info, placement, server
 
 
@@ -24,3 +26,19 @@ def test_placed_servers_are_words_of_module_server(call: Any, hypervisor: Any) -
     failed = call(placement, fails=True, servers=[{"name": "big", "flavor": "c7.xlarge.4"}], hypervisors=hosts)
     assert failed["error_code"] == "ECS_NO_CAPACITY"
     assert "the best, hv2, has 64 vCPUs and 2560 MiB free" in failed["msg"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"servers": None}, "servers: must be a list of dictionaries"),
+        ({"hypervisors": {"hv1": {}}}, "hypervisors: must be a list of dictionaries"),
+        ({"servers": ["web"]}, "servers: must be a list of dictionaries"),
+        ({"policy": "random"}, "value of policy must be one of: spread, pack"),
+        ({"server_group": []}, "server_group"),
+    ],
+)
+def test_wrong_options(call: Any, options: dict[str, Any], words: str) -> None:
+    failed = call(placement, fails=True, **{"servers": [], "hypervisors": [], **options})
+    assert failed["error_code"] == "ECS_INVALID_INPUT"
+    assert words in failed["msg"]
