@@ -176,12 +176,15 @@ options:
     description: Name of the key pair that O(public_keys) begins with.
     type: str
   public_keys: &public_keys
-    description: Public keys that may log in, lines as in C(authorized_keys). They are given to a new server only.
+    description:
+      - Public keys that may log in, lines as in C(authorized_keys).
+      - They are given to a new server only; M(altostratus.ecs.server_key) changes them later.
     type: list
     elements: str
   password: &password
     description:
-      - Password of the image's user, C(root) for most images, instead of O(key) and O(public_keys). It is given to a new server only.
+      - Password of the image's user, C(root) for most images, instead of O(key) and O(public_keys).
+      - It is given to a new server only; M(altostratus.ecs.server_password) sets another later.
       - 8 to 26 characters of at least three kinds (capital and small letters, digits, special characters), without the user's name.
       - The host and the guest see its hash only; a Windows guest, which takes none, the password.
       - A new server with neither password nor keys is one that somebody sets a password for later.

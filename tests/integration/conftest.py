@@ -12,11 +12,13 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -279,6 +281,77 @@ def _clear(connection: Any) -> None:
         domain.undefine()
     for volume in connection.storagePoolLookupByName("default-pool").listAllVolumes():
         volume.delete()
+
+
+@dataclass(frozen=True)
+class Guest:
+    """The inside of a server: a real agent, with /etc and /root of its own, and otherwise this machine for its guest."""
+
+    directory: Path
+
+    def read(self, path: str) -> str:
+        """A file below /etc or /root."""
+        return (self.directory / path.removeprefix("/")).read_text()
+
+
+def connect_agent(process: subprocess.Popen[bytes], path: Path) -> socket.socket:
+    """Connect to an agent that was just started."""
+    while True:
+        assert process.poll() is None
+        stream = socket.socket(socket.AF_UNIX)
+        with suppress(FileNotFoundError, ConnectionRefusedError):
+            stream.connect(str(path))
+            return stream
+        stream.close()
+        time.sleep(0.01)
+
+
+class AgentSocket:
+    """libvirt's end of an agent's channel."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self._stream = stream
+        self._file = stream.makefile("rb")
+
+    def ask(self, text: str) -> str:
+        """Send one command; the answer, or libvirt's error of it."""
+        import libvirt
+
+        self._stream.sendall(text.encode() + b"\n")
+        answer = self._file.readline()
+        if "error" in json.loads(answer):
+            raise libvirt.libvirtError(json.loads(answer)["error"]["desc"])
+        return answer.decode()
+
+    def close(self) -> None:
+        self._file.close()
+        self._stream.close()
+
+
+@pytest.fixture
+def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guest]:
+    """The inside of server web of project shop; libvirt's part of the channel is a socket, as the test driver has none."""
+    import libvirt_qemu
+
+    directory, path = tmp_path / "guest", tmp_path / "agent"
+    for name in ("root", "etc"):
+        (directory / name).mkdir(parents=True)
+    for name in ("passwd", "shadow", "group", "gshadow", "login.defs", "nsswitch.conf", "ld.so.cache"):
+        shutil.copy(f"/etc/{name}", directory / "etc")
+    for name in ("pam.d", "security"):
+        shutil.copytree(f"/etc/{name}", directory / "etc" / name)
+    inside = "mount --bind $0/etc /etc && mount --bind $0/root /root && exec qemu-ga -m unix-listen -p $1 -t $0 -f $0/pid"
+    process = subprocess.Popen(["unshare", "--mount", "sh", "-c", inside, str(directory), str(path)])
+    channel, other = AgentSocket(connect_agent(process, path)), libvirt_qemu.qemuAgentCommand
+    monkeypatch.setattr(
+        libvirt_qemu,
+        "qemuAgentCommand",
+        lambda domain, text, timeout, flags: channel.ask(text) if domain.name() == "shop.web" else other(domain, text, timeout, flags),
+    )
+    yield Guest(directory)
+    channel.close()
+    process.kill()  # its handler of SIGTERM can lock it up
+    process.wait()
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import json
 import os
 import socket
 import subprocess
-import time
 
 import pytest
 
 from ansible_collections.altostratus.ecs.plugins.module_utils._engines import guest_agent
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import EcsError
+
+from .conftest import connect_agent
 
 LIBVIRT_LIMIT = 4 << 20
 """Bytes that libvirt carries in one answer."""
@@ -50,11 +51,9 @@ def agent(tmp_path_factory):
     directory = tmp_path_factory.mktemp("agent")
     path = directory / "socket"
     process = subprocess.Popen(["qemu-ga", "-m", "unix-listen", "-p", path, "-t", directory, "-f", directory / "pid"])
-    while not path.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    connect_agent(process, path).close()
     yield path
-    process.terminate()
+    process.kill()  # its handler of SIGTERM can lock it up
     process.wait()
 
 
@@ -148,9 +147,7 @@ def test_who_is_not_asked_to_shut_down(monkeypatch, tmp_path):
     path = tmp_path / "socket"
     command = ["qemu-ga", "-m", "unix-listen", "-p", path, "-t", tmp_path, "-f", tmp_path / "pid", "-b", "guest-shutdown"]
     process = subprocess.Popen(command)
-    while not path.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    connect_agent(process, path).close()
     monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", send)
     found = Domain(str(path))
     try:
@@ -158,7 +155,7 @@ def test_who_is_not_asked_to_shut_down(monkeypatch, tmp_path):
         assert guest_agent.shut_down(found) is False
     finally:
         found.close()
-        process.terminate()
+        process.kill()
         process.wait()
     monkeypatch.undo()
     assert guest_agent.shut_down(libvirt.open("test:///default").lookupByName("test")) is False

@@ -267,6 +267,46 @@ def filesystems(domain: Any) -> list[Filesystem]:
     ]
 
 
+def set_password(domain: Any, user: str, password: str, hashed: bool) -> None:
+    """Give a user of the guest another password.
+
+    :param hashed: whether it is a hash as /etc/shadow holds them.
+    :raises EcsError: ECS_AGENT, also when there is no such user.
+    """
+    encoded = base64.b64encode(password.encode()).decode()
+    command(domain, "guest-set-user-password", {"username": user, "password": encoded, "crypted": hashed}, timeout=60)
+
+
+def authorized_keys(domain: Any, user: str) -> list[str]:
+    """The lines of a user's authorized_keys, none where there is no such file.
+
+    :raises EcsError: ECS_AGENT, also when there is no such user.
+    """
+    try:
+        return list(command(domain, "guest-ssh-get-authorized-keys", {"username": user})["keys"])
+    except EcsError as error:
+        if "No such file" in error.message:
+            return []
+        raise
+
+
+def add_authorized_keys(domain: Any, user: str, keys: Sequence[str], instead: bool) -> None:
+    """Let these keys log in as a user of the guest.
+
+    :param instead: and no others.
+    :raises EcsError: ECS_AGENT.
+    """
+    command(domain, "guest-ssh-add-authorized-keys", {"username": user, "keys": list(keys), "reset": instead}, timeout=60)
+
+
+def remove_authorized_keys(domain: Any, user: str, keys: Sequence[str]) -> None:
+    """Take these lines out of a user's authorized_keys.
+
+    :raises EcsError: ECS_AGENT.
+    """
+    command(domain, "guest-ssh-remove-authorized-keys", {"username": user, "keys": list(keys)}, timeout=60)
+
+
 def use_all(domain: Any, vcpus: int, memory: int, timeout: float = 10) -> None:
     """Put CPUs and memory online that were added while the guest runs; many kernels leave that to somebody.
 

@@ -18,6 +18,7 @@ from .domain_xml import DATA_DISKS
 from .errors import InvalidInput
 from .names import batch_names, check_hostname, check_name, check_unique, numbered_name
 from .passwords import check_password
+from .public_keys import check_public_key
 from .server_groups import check_group
 from .tags import check_tags
 
@@ -127,8 +128,7 @@ def _nic(item: Mapping[str, Any]) -> Nic:
 
 def _check_login(item: Mapping[str, Any]) -> None:
     for public_key in item.get("public_keys") or ():
-        if len(public_key.split()) < 2 or "\n" in public_key.strip():
-            raise InvalidInput("public_keys", public_key, "is not an OpenSSH public key", "Paste the one line of the .pub file")
+        check_public_key("public_keys", public_key)
     if item.get("password") is not None:
         if item.get("key") or item.get("public_keys"):
             hint = "A server has one login mode (spec M7): give password or key and public_keys, or none of them to set a password later"
