@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_xml, metadata
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.names import Scope
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.pinning import Tuning
 
 SHOP = Scope("local", "shop")
 
@@ -46,6 +47,8 @@ MACHINES = [
     {"vcpus": 1, "max_vcpus": 4, "max_memory": 1024},
     {"vcpus": 2, "max_vcpus": 8, "max_memory": 1024, "threads_per_core": 1},
     {"os_type": "windows"},
+    {"vcpus": 1, "tuning": Tuning((1,), "0", (0,))},
+    {"vcpus": 2, "tuning": Tuning(shared="0")},
     {"arch": "aarch64", "firmware": "uefi"},
     {"arch": "aarch64", "firmware": "uefi", "vcpus": 12, "cpu_model": "neoverse-n1"},
 ]
@@ -66,3 +69,16 @@ def test_every_machine_starts(qemu: Any, machine: dict[str, Any]) -> None:
     assert domain.maxVcpus() == facts.size.max_vcpus // (2 if machine.get("threads_per_core") == 1 else 1)
     if "cpu_model" in machine:
         assert facts.cpu_model == machine["cpu_model"]
+    assert (facts.pins, facts.bound) == (wanted.tuning.pins, wanted.tuning.exclusive)
+    if wanted.tuning.pins:
+        assert domain.vcpus()[1][0] == (False, True)
+
+
+def test_nodes_and_pages_follow_libvirts_schema(qemu: Any) -> None:
+    """This machine has neither; what libvirt takes and gives back is what was written."""
+    wanted = spec(qemu, tuning=Tuning((4, 5, 6, 7), "0,1", (0, 1), 2048))
+    domain = qemu.connection.defineXMLFlags(domain_xml.build(wanted), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    text = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    assert domain_xml.parse(text).pins == (4, 5, 6, 7)
+    assert "<memnode cellid='1' mode='strict' nodeset='1'/>" in text
+    assert "<page size='2048' unit='KiB'/>" in text

@@ -14,8 +14,8 @@ from ansible_collections.altostratus.ecs.plugins.module_utils._model.server_requ
 ITEM = {"name": "worker", "flavor": "s7n.medium.2", "tags": {"role": "worker", "by": "ops"}}
 
 
-def server(name, created="2026-01-01", tags=ITEM["tags"], status="running"):
-    return {"name": name, "project": "shop", "tags": dict(tags), "created": created, "status": status}
+def server(name, created="2026-01-01", tags=None, status="running"):
+    return {"name": name, "project": "shop", "tags": dict(ITEM["tags"] if tags is None else tags), "created": created, "status": status}
 
 
 def settled(number, existing, **options):

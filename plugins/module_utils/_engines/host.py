@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -32,6 +33,8 @@ class Host:
     :param maintenance: whether it takes no new servers.
     :param dedicated_to: the only projects whose servers it takes; none for all.
     :param flavors: patterns of the only flavors that it takes; none for all.
+    :param flavor_specs: what flavors ask beside vCPUs and memory, by pattern of their names.
+    :param dedicated_cpus: processors kept for servers that have their own, such as ``2-7``.
     """
 
     name: str = field(default_factory=socket.gethostname)
@@ -55,6 +58,8 @@ class Host:
     maintenance: bool = False
     dedicated_to: tuple[str, ...] = ()
     flavors: tuple[str, ...] = ()
+    flavor_specs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    dedicated_cpus: str = ""
 
 
 def _path() -> str:

@@ -183,6 +183,18 @@ def has_topoext(connection: Any) -> bool:
     return root.find("host/cpu/feature[@name='topoext']") is not None
 
 
+def free_pages(connection: Any, size: int, nodes: Sequence[int]) -> dict[int, int]:
+    """Free pages of one size by NUMA node; empty where the driver does not tell.
+
+    :param size: KiB.
+    """
+    libvirt = _bindings()
+    try:
+        return {node: connection.getFreePages([size], node, 1)[node][size] for node in nodes}
+    except (libvirt.libvirtError, KeyError):
+        return {}
+
+
 def define(connection: Any, xml: str) -> Any:
     """Make or replace a domain's definition; libvirt checks it against its schema."""
     return connection.defineXML(xml)

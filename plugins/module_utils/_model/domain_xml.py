@@ -9,9 +9,9 @@ import contextlib
 import io
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from . import cpu, domain_size, metadata
+from . import cpu, domain_size, metadata, pinning
 from .domain_size import Size
 from .errors import EcsError
 from .metadata import Task
@@ -95,6 +95,7 @@ class DomainSpec:
     offloads: bool = True
     max_vcpus: int = 0
     max_memory: int = 0
+    tuning: pinning.Tuning = field(default_factory=pinning.Tuning)
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class DomainFacts:
     """What we read back from a domain's XML.
 
     :param threads: of a core, as the guest sees it.
+    :param pins: processors of the host that it has to itself.
+    :param bound: whether it is bound to these, or to the host's huge pages or nodes of memory.
     """
 
     name: str
@@ -113,6 +116,8 @@ class DomainFacts:
     firmware: str
     threads: int
     cpu_model: str
+    pins: tuple[int, ...]
+    bound: bool
     metadata: metadata.ServerMetadata | None
     task: Task | None
 
@@ -278,6 +283,7 @@ def build(spec: DomainSpec) -> str:
     most = max(spec.vcpus, spec.max_vcpus), max(spec.memory, spec.max_memory)
     size = Size(spec.vcpus, spec.memory, *most, threads=spec.metadata.threads_per_core)
     domain_size.write(root, size)
+    pinning.write(root, spec.tuning)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -337,6 +343,8 @@ def parse(text: str) -> DomainFacts:
         firmware="uefi" if uefi else "bios",
         threads=1 if topology is None else int(topology.get("threads", "1")),
         cpu_model=_parse_cpu_model(root),
+        pins=pinning.parse_pins(root),
+        bound=pinning.is_bound(root),
         metadata=metadata.parse(root),
         task=metadata.parse_task(root),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from .domain_size import BLOCK, Size
 from .errors import InvalidInput
+from .pinning import Tuning
 from .plan import changes
 from .server_request import ServerRequest
 
@@ -20,6 +21,7 @@ class Resize:
     """A server's new size.
 
     :param off: the option that only a server that is off can follow; empty where vCPUs and memory are added while it runs.
+    :param tuning: what it will be bound to; None where it stays unbound, or as it is.
     :param before: the fields that change, as they are.
     :param after: and as they will be.
     """
@@ -29,6 +31,7 @@ class Resize:
     off: str
     before: Mapping[str, Any]
     after: Mapping[str, Any]
+    tuning: Tuning | None = None
 
 
 def _most(option: str, asked: int | None, wanted: int, now: int, most: int) -> int:

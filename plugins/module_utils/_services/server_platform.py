@@ -13,6 +13,7 @@ from .._model import cpu, domain_xml
 from .._model.errors import EcsError, InvalidInput
 from .._model.flavors import Flavor
 from .._model.images import Image
+from .._model.pinning import Tuning, check_room
 from .._model.server_request import ServerRequest
 from .site import Site
 
@@ -31,6 +32,7 @@ class Platform:
     firmware: str
     cpu_model: str | None
     topoext: bool
+    tuning: Tuning
 
 
 def choose(site: Site, request: ServerRequest, size: Flavor, image: Image | None) -> Platform:
@@ -45,16 +47,28 @@ def choose(site: Site, request: ServerRequest, size: Flavor, image: Image | None
     _check_arch(site, size, image, arch, native)
     for vcpus in (size.vcpus, request.max_vcpus or size.vcpus):
         cpu.check_threads(request.cpu.threads_per_core, vcpus, arch)
+    tuning = _bind(site, request, size, arch)
     driver = read_machine(site.connection).driver
     if driver != "qemu":
-        return Platform(driver, arch, firmware, request.cpu.model, False)
+        return Platform(driver, arch, firmware, request.cpu.model, False, tuning)
     kind = "kvm" if site.host.kvm and arch == native else "qemu"
     if arch != native or firmware == "uefi" or request.cpu.model is not None:
         abilities = read_abilities(site.connection, arch, domain_xml.machine(arch), kind)
         _check_abilities(site, request, image, arch, firmware, kind, abilities)
     passed_through = cpu.model(request.cpu.model, kind, arch) == "host-passthrough"
     threads = cpu.layout(max(size.vcpus, request.max_vcpus or 0), request.cpu.threads_per_core, arch).threads
-    return Platform(kind, arch, firmware, request.cpu.model, passed_through and threads > 1 and has_topoext(site.connection))
+    topoext = passed_through and threads > 1 and has_topoext(site.connection)
+    return Platform(kind, arch, firmware, request.cpu.model, topoext, tuning)
+
+
+def _bind(site: Site, request: ServerRequest, size: Flavor, arch: str) -> Tuning:
+    """The processors and pages of the host that the flavor asks for."""
+    most_vcpus, most_memory = max(size.vcpus, request.max_vcpus or 0), max(size.memory, request.max_memory or 0)
+    threads, server_id = request.cpu.threads_per_core, site.scope.id("server", request.name)
+    cores = cpu.layout(most_vcpus, threads, arch)
+    tuning = site.processors().claim(server_id, request.name, size.name, cores, threads == 1, size.memory)
+    check_room(tuning, (size.vcpus, most_vcpus), (size.memory, most_memory))
+    return tuning
 
 
 def _firmware(request: ServerRequest, image: Image | None, arch: str) -> str:

@@ -5,19 +5,35 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from .._engines import guest_agent, libvirt_client
 from .._engines.storage_pool import definition
-from .._model import domain_size, domain_xml
+from .._model import cpu, domain_size, domain_xml, pinning
 from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.resize import Resize
 from .._model.servers import Server
 from .images import find_image
 from .rollback import Rollback
 from .site import Site
+
+
+def bind(site: Site, server: Server, resize: Resize) -> Resize:
+    """The same with what the server is bound to, which only one that is off can exchange.
+
+    :raises EcsError: ECS_NO_CAPACITY when its new flavor asks for more than is free.
+    """
+    size, arch, name = resize.size, server.domain.arch, server.metadata.name
+    cores = cpu.layout(size.max_vcpus, size.threads or None, arch)
+    tuning = site.processors().claim(server.id, name, resize.flavor, cores, size.share > 1, size.memory)
+    if not server.domain.bound and not tuning.exclusive:
+        return resize
+    pinning.check_room(tuning, (size.vcpus, size.max_vcpus), (size.memory, size.max_memory))
+    return replace(resize, tuning=tuning, off=resize.off or next(iter(resize.after)))
 
 
 def check(site: Site, server: Server, xml: str, resize: Resize) -> None:
@@ -41,7 +57,14 @@ def foresee(xml: str, resize: Resize) -> domain_xml.DomainFacts:
 
 
 def _edit(xml: str, resize: Resize) -> str:
-    return domain_xml.edit(xml, lambda root: domain_size.write(root, resize.size))
+    def change(root: ET.Element) -> None:
+        if resize.tuning is not None:
+            pinning.release(root)
+        domain_size.write(root, resize.size)
+        if resize.tuning is not None:
+            pinning.write(root, resize.tuning)
+
+    return domain_xml.edit(xml, change)
 
 
 def apply(site: Site, name: str, domain: Any, resize: Resize, rollback: Rollback) -> list[str]:

@@ -65,6 +65,7 @@ def plan(site: Site, server: Server, xml: str, request: ServerRequest, ports: Ma
     steps = [Step("update", "server", request.name, before, after)] if after else []
     resize = resizing.plan(told.flavor, server.domain.size, request)
     if resize:
+        resize = server_resize.bind(site, server, resize)
         server_resize.check(site, server, xml, resize)
         told = replace(told, flavor=resize.flavor, threads_per_core=resize.size.threads)
         steps.append(Step("resize", "server", request.name, resize.before, resize.after))

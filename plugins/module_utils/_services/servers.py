@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from .._engines import files
 from .._engines.host import Host
 from .._engines.libvirt_client import Events, Live, connect, each, power_off, read_domains
-from .._model import domain_xml, metadata, times
+from .._model import domain_xml, flavor_specs, metadata, times
 from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.flavors import Flavor
 from .._model.names import Scope
@@ -358,6 +360,16 @@ def _planned(site: Site, plan: _Plan, servers: Mapping[str, Server]) -> dict[str
     return future
 
 
+@contextmanager
+def _alone(host: Host, names: Mapping[str, str], requests: Sequence[ServerRequest], options: Options) -> Iterator[None]:
+    """Keep other runs away from the servers, and from the host's processors where some are given away."""
+    flavors = {request.size.name for request in requests if request.size}
+    with exclusive(host.locks, names, options.wait_timeout), ExitStack() as stack:
+        if any(flavor_specs.of(flavor, host.flavor_specs).dedicated_cpus for flavor in flavors):
+            stack.enter_context(files.lock(os.path.join(host.locks, "processors.lock")))
+        yield
+
+
 def converge(
     uri: str, northbound: OpenNorthbound, host: Host, scope: Scope, requests: Sequence[ServerRequest], options: Options, check: bool
 ) -> Outcome:
@@ -368,8 +380,7 @@ def converge(
     :raises EcsError: before anything is touched, or with all that was made undone; only a wait that fails leaves its servers running.
     """
     names = {scope.id("server", request.name): request.name for request in requests}
-    alone = nullcontext() if check else exclusive(host.locks, names, options.wait_timeout)
-    with alone, open_site(uri, host, scope, northbound) as site:
+    with _alone(host, names, requests, options) if not check else nullcontext(), open_site(uri, host, scope, northbound) as site:
         plan, servers = _plan(site, requests, options, check)
         if check:
             servers = _planned(site, plan, servers)

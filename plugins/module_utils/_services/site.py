@@ -16,6 +16,7 @@ from .._engines.libvirt_client import connect
 from .._engines.storage_pool import Pools
 from .._model.errors import EcsError
 from .._model.names import Scope
+from .processors import Processors
 
 _STEPS = {"ports": 4, "volume": 5, "config drive": 6, "domain": 6, "start": 6, "wait": 7}
 """The places of a server's way from YAML to running where a run can fail; 1 validate, 2 placement and 3 image come before any change."""
@@ -27,6 +28,7 @@ class Site:
 
     :param northbound: opens the Northbound at its first call and keeps it open to the end.
     :param pools: looks up the storage pools at its first call.
+    :param processors: looks at the host's processors at its first call.
     """
 
     connection: Any
@@ -34,6 +36,7 @@ class Site:
     scope: Scope
     northbound: Callable[[], Any]
     pools: Callable[[], Pools]
+    processors: Callable[[], Processors]
 
 
 @contextmanager
@@ -44,7 +47,8 @@ def open_site(uri: str, host: Host, scope: Scope, northbound: Callable[[], Abstr
     """
     with ExitStack() as stack, connect(uri, events=True) as connection:
         opened = functools.cache(lambda: stack.enter_context(northbound()))
-        yield Site(connection, host, scope, opened, functools.cache(lambda: Pools(connection)))
+        pools = functools.cache(lambda: Pools(connection))
+        yield Site(connection, host, scope, opened, pools, functools.cache(lambda: Processors(connection, host)))
 
 
 @contextmanager
