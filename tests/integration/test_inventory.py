@@ -257,6 +257,25 @@ def test_hypervisors_that_never_answer_cost_their_timeout_once(site):
     assert "hv5: no answer within 5 s" in " ".join(result.stderr.split())
 
 
+def test_a_hypervisor_that_falls_silent_while_it_is_read_costs_its_timeout_once(site, qemu):
+    for number in range(20):
+        qemu.connection.defineXML(domain(f"far-{number}").replace('type="test"', 'type="qemu"'))
+    socket = qemu.uri.partition("socket=")[2]
+    # What SSH would carry, until a part of the definitions is through.
+    line = site.directory / "line"
+    line.write_text(f"#!/bin/sh\nsocat - UNIX-CONNECT:{socket} | {{ dd bs=1 count=12000 status=none; sleep 60; }}\n")
+    line.chmod(0o755)
+    hypervisors = {"hv1": site.hypervisor("hv1", domain("web")), "hv2": f"qemu+ssh://hv2/session?command={line}"}
+    site.configure(hypervisors=hypervisors, timeout=4)
+    start = time.monotonic()
+    result = site.run("--list")
+    assert time.monotonic() - start < 16
+    assert list(json.loads(result.stdout)["_meta"]["hostvars"]) == ["web"]
+    assert "hv2: no answer within 4 s" in " ".join(result.stderr.split())
+    site.configure(hypervisors={"hv2": qemu.uri})
+    assert len(site.variables()) == 20
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
