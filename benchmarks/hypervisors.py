@@ -65,7 +65,7 @@ AuthorizedKeysFile {directory}/user_key.pub
 StrictModes no
 UsePAM no
 """
-_SSH_PORT = 2222
+SSH_PORT = "2222"
 """Of the daemons; relays are at 22."""
 _SSH = """
 IdentityFile {directory}/user_key
@@ -119,7 +119,7 @@ class Hypervisor:
     @property
     def near_uri(self) -> str:
         """The same without the relay."""
-        return _ssh_uri(f"{self.address}:{_SSH_PORT}", self.directory.parent)
+        return _ssh_uri(f"{self.address}:{SSH_PORT}", self.directory.parent)
 
     def define(self, count: int, first: int = 0) -> None:
         """Make servers that are off."""
@@ -230,7 +230,7 @@ def _network(directory: Path, round_trips: Sequence[float]) -> Iterator[Sequence
     inside = ("ip", "netns", "exec", namespace)
     addresses = [f"{_NETWORK}.{number + 1}" for number in range(len(round_trips))]
     for name, text in (("sshd_config", _SSHD), ("ssh_config", _SSH), ("ssh", '#!/bin/sh\nexec ssh -F {directory}/ssh_config "$@"\n')):
-        (directory / name).write_text(text.format(directory=directory, port=_SSH_PORT))
+        (directory / name).write_text(text.format(directory=directory, port=SSH_PORT))
     (directory / "ssh").chmod(0o755)
     for name in ("host_key", "user_key"):
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name)
