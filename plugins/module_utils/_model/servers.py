@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from . import domain_xml, metadata, times
-from .errors import EcsError
-from .names import Scope, disk_serial
-from .plan import changes
-from .server_groups import membership
-from .server_request import DataDisk, ServerRequest
+from .names import disk_serial
 
 # virDomainState to the words of spec appendix A.
 _STATUS = {1: "running", 2: "running", 3: "paused", 4: "stopping", 5: "stopped", 6: "faulty", 7: "paused"}
@@ -143,104 +139,3 @@ def represent(server: Server, eip: str | None = None) -> dict[str, Any]:
         "hostname": told.hostname,
         "created": told.created,
     }
-
-
-def new_disks(server: Server, scope: Scope, request: ServerRequest) -> list[DataDisk]:
-    """The data disks that the server does not have yet."""
-    have = {disk.id for disk in server.metadata.disks}
-    return [disk for disk in request.data_disks if scope.id("volume", f"{request.name}-{disk.name}") not in have]
-
-
-def check_removal(server: Server, request: ServerRequest) -> None:
-    """See that the server may be removed.
-
-    :raises EcsError: ECS_PROTECTED when it is protected, and the request does not lift that (spec B1).
-    """
-    if server.metadata.deletion_protection and request.deletion_protection is not False:
-        raise EcsError(
-            f"server {server.metadata.name} (project {server.metadata.project}) is protected from deletion",
-            "ECS_PROTECTED",
-            "Set deletion_protection to false, in this call or in one before",
-        )
-
-
-def check_change(server: Server, request: ServerRequest) -> None:
-    """See that nothing is asked for that a server cannot change in its life.
-
-    :raises EcsError: ECS_IMMUTABLE names the option, what is, and what was asked.
-    """
-    told, live, size = server.metadata, server.domain, request.size
-    resized = size is not None and (size.vcpus, size.memory) != (live.vcpus, live.memory)
-    sizes = {disk.name: disk.size for disk in told.disks}
-    asked: list[tuple[str, Any, Any]] = [
-        ("image", told.image, request.image),
-        ("az", told.az, request.az),
-        ("hostname", told.hostname, request.hostname),
-        ("firmware", live.firmware, request.firmware),
-        ("cpu_options.threads_per_core", live.threads, None if resized else request.cpu.threads_per_core),
-        ("cpu_options.model", live.cpu_model, request.cpu.model),
-        ("timezone", told.timezone or "the image's", request.timezone),
-        ("root_disk", next((disk.size for disk in told.disks if disk.role == "system"), None), request.root_disk),
-        ("nics", [nic.subnet for nic in told.nics], None if request.nics is None else [nic.subnet for nic in request.nics]),
-        *(
-            (f"data_disks[{disk.name}].size", sizes[f"{request.name}-{disk.name}"], disk.size)
-            for disk in request.data_disks
-            if f"{request.name}-{disk.name}" in sizes
-        ),
-    ]
-    for option, is_now, wanted in asked:
-        if wanted is not None and wanted != is_now:
-            raise EcsError(
-                f"server {told.name} (project {told.project}): {option} is {is_now} and cannot become {wanted}",
-                "ECS_IMMUTABLE",
-                "Leave the option as it is, or make the server anew: state absent, then present",
-            )
-    if request.user_data is not None and request.user_data_hash != told.user_data:
-        raise EcsError(
-            f"server {told.name} (project {told.project}): user_data differs from what it was created with, and it never changes",
-            "ECS_IMMUTABLE",
-            "Leave user_data as it was, or make the server anew: state absent, then present",
-        )
-
-
-def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metadata.ServerMetadata, dict[str, Any], dict[str, Any]]:
-    """The metadata as the request wants them, and the fields that change: before, after.
-
-    A disk's mount and filesystem are kept for whoever prepares it in the guest.
-    """
-    wanted = {disk.name: disk for disk in request.data_disks}
-    disks = tuple(
-        replace(
-            disk,
-            mount=disk.mount if ask is None or ask.mount is None else ask.mount,
-            filesystem=disk.filesystem if ask is None or ask.filesystem is None else ask.filesystem,
-        )
-        for disk in told.disks
-        for ask in [wanted.get(disk.name.removeprefix(f"{request.name}-"))]
-    )
-    group, policy = membership(request.server_group, request.server_group_policy, (told.server_group, told.server_group_policy))
-    live = {
-        "display_name": told.display_name or told.name,
-        "tags": dict(told.tags),
-        "description": told.description,
-        "key": told.key,
-        "deletion_protection": told.deletion_protection,
-        "server_group": told.server_group,
-        "server_group_policy": told.server_group_policy,
-        "disks": [(disk.name, disk.mount, disk.filesystem) for disk in told.disks],
-    }
-    before, after = changes(
-        live,
-        {
-            "display_name": told.name if request.display_name == "" else request.display_name,
-            "tags": None if request.tags is None else dict(request.tags),
-            "description": request.description,
-            "key": request.key,
-            "deletion_protection": request.deletion_protection,
-            "server_group": group,
-            "server_group_policy": policy,
-            "disks": [(disk.name, disk.mount, disk.filesystem) for disk in disks],
-        },
-    )
-    new = replace(told, disks=disks, **{name: value for name, value in after.items() if name != "disks"})
-    return replace(new, display_name="" if new.display_name == told.name else new.display_name), before, after

@@ -13,8 +13,9 @@ from .._model import domain_xml, metadata, times
 from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.flavors import Flavor
 from .._model.plan import Step
+from .._model.server_changes import check_change, check_removal
 from .._model.server_request import ServerRequest
-from .._model.servers import Server, check_change, check_removal, from_domain
+from .._model.servers import Server, from_domain
 from . import server_create, server_remove, server_resize, server_update
 from .hypervisors import check_capacity, check_server_groups
 from .ports import Port, PortPlan, plan_ports

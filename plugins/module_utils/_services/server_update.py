@@ -16,8 +16,9 @@ from .._model import domain_xml, metadata, names
 from .._model import resize as resizing
 from .._model.plan import Step
 from .._model.resize import Resize
+from .._model.server_changes import new_disks, update
 from .._model.server_request import DataDisk, Nic, ServerRequest
-from .._model.servers import Server, new_disks, update
+from .._model.servers import Server
 from . import server_resize
 from .ports import Port, PortRequest
 from .rollback import Rollback
