@@ -135,12 +135,13 @@ class Hypervisor:
         self._each(lambda connection, number: connection.createXML(_tiny_server(number, disk)), range(count))
         state = "connected" if agents else "disconnected"
         with self.connection() as connection:
-            _wait(lambda: all(f"state='{state}'" in domain.XMLDesc() for domain in connection.listAllDomains()), "the guests' agents")
+            running = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+            _wait(lambda: all(f"state='{state}'" in domain.XMLDesc() for domain in running), "the guests' agents")
 
     def stop(self) -> None:
-        """Stop and forget all servers."""
+        """Stop and forget the servers that were started."""
         with self.connection() as connection:
-            for domain in connection.listAllDomains():
+            for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
                 domain.destroy()
 
     @contextmanager
