@@ -17,7 +17,15 @@ import yaml
 
 from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_xml, metadata
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.names import Scope
-from ansible_collections.altostratus.ecs.plugins.modules import eip_info, external_network, hypervisor_info, server, server_info, vpc
+from ansible_collections.altostratus.ecs.plugins.modules import (
+    eip_info,
+    external_network,
+    hypervisor_info,
+    server,
+    server_failure_info,
+    server_info,
+    vpc,
+)
 
 SHOP = Scope("local", "shop")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGr0 ops"
@@ -537,3 +545,32 @@ def test_clone(call: Any, hypervisor: Any, network: None) -> None:
     assert (by_id["server"]["nics"], by_id["server"]["tags"], by_id["server"]["login"]) == ([], {}, "password")
     failed = call(server, fails=True, name="fourth", clone_from="nobody")
     assert (failed["error_code"], "server nobody does not exist" in failed["msg"]) == ("ECS_NOT_FOUND", True)
+
+
+def test_failures_are_remembered(call: Any, hypervisor: Any, ovn: Any, network: None) -> None:
+    """A creation that failed is undone, and told with its code; so are operations; a wrong word is not (spec V1, V2)."""
+    drives = hypervisor.directory / "config-drives"
+    drives.write_text("in the way")
+    call(server, fails=True, **WEB)
+    call(server, fails=True, **{**WEB, "flavor": "c7.xlarge.4"})
+    call(server, fails=True, **{**WEB, "flavor": "tiny"})
+    call(server, fails=True, check=True, **{**WEB, "flavor": "c7.xlarge.4"})
+    drives.unlink()
+    call(server, **WEB)
+    call(server, fails=True, name="web", flavor="s7n.small.1")
+    told = call(server_failure_info)["failures"]
+    assert [(failure["kind"], failure["code"]) for failure in told] == [
+        ("operation", "ECS_IMMUTABLE"), ("creation", "ECS_NO_CAPACITY"), ("creation", told[2]["code"]),
+    ]  # fmt: skip
+    assert told[2]["servers"] == [{"name": "web", "id": SHOP.id("server", "web")}]
+    assert "step 6 of 7, config drive" in told[2]["message"]
+    assert (told[2]["undone"], told[2]["task"]) == ("1 volume, 1 port, 1 server", "present")
+    assert call(server_failure_info, name="db")["failures"] == []
+    assert call(server_failure_info, since="2999")["failures"] == []
+    assert call(server_failure_info, project="bank")["failures"] == []
+    kept = hypervisor.directory / "consoles/failures.jsonl"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_text(kept.read_text().splitlines(True)[0] * 1100)
+    call(server, fails=True, **{**WEB, "name": "db", "flavor": "c7.xlarge.4"})
+    told = call(server_failure_info)["failures"]
+    assert (len(told), told[0]["servers"][0]["name"]) == (1000, "db")

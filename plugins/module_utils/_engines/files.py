@@ -33,7 +33,7 @@ def publish(temporary: str, path: str, mode: int) -> None:
     sync(os.path.dirname(path))
 
 
-def write(path: str, text: str, mode: int | None = None) -> None:
+def write(path: str, content: str | bytes, mode: int | None = None) -> None:
     """Replace a file by rename.
 
     :param mode: None keeps mode and owner of the file that is there (0644 where there is none).
@@ -48,8 +48,8 @@ def write(path: str, text: str, mode: int | None = None) -> None:
             mode = 0o644
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
         if owner:
             os.chown(temporary, *owner)
         publish(temporary, path, mode)

@@ -233,6 +233,11 @@ def detach(domain: Any, xml: str, active: bool) -> None:
     domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if active else 0))
 
 
+def inject_nmi(domain: Any) -> None:
+    """Send a non-maskable interrupt to the guest's processors."""
+    domain.injectNMI(0)
+
+
 def press_power_button(domain: Any) -> None:
     """Ask the guest to shut down by ACPI; fine when it is off."""
     libvirt = _bindings()

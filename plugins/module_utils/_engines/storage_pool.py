@@ -111,10 +111,10 @@ def grow_live(domain: Any, target: str, gib: int) -> None:
 
 
 def definition(domain: Any) -> str:
-    """The domain's XML as it will start next time."""
+    """The domain's XML as it will start next time, its secrets included: whoever defines it anew must not lose the screen's password."""
     import libvirt
 
-    return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
 
 
 def unplug(connection: Any, domain: Any, serial: str, timeout: float) -> None:

@@ -75,6 +75,7 @@ class DomainSpec:
     :param console_log: file on the host that keeps the serial console's output.
     :param max_vcpus: vCPUs that it can grow to while it runs; 0 for none but those that it has.
     :param max_memory: MiB, in the same way.
+    :param vnc_password: makes the screen ask for one; it lets nobody in, as it was never valid.
     :param offloads: False on hosts with the userspace datapath, which drops packets whose checksum a guest left to the NIC.
     """
 
@@ -95,6 +96,7 @@ class DomainSpec:
     offloads: bool = True
     max_vcpus: int = 0
     max_memory: int = 0
+    vnc_password: str = field(default="", repr=False)
     tuning: pinning.Tuning = field(default_factory=pinning.Tuning)
 
 
@@ -234,10 +236,12 @@ def _add_platform(root: ET.Element, spec: DomainSpec) -> None:
         _add(features, "gic", version="3")  # the older one serves eight processors; under KVM it is the host's
 
 
-def _add_screen(devices: ET.Element, arch: str) -> None:
-    _add(devices, "graphics", type="vnc", autoport="yes", listen="127.0.0.1")
-    _add(_add(devices, "video"), "model", type="vga" if arch == cpu.X86 else "virtio")
-    if arch != cpu.X86:
+def _add_screen(devices: ET.Element, spec: DomainSpec) -> None:
+    graphics = _add(devices, "graphics", type="vnc", autoport="yes", listen="127.0.0.1")
+    if spec.vnc_password:
+        graphics.attrib.update(passwd=spec.vnc_password, passwdValidTo="1970-01-01T00:00:00")
+    _add(_add(devices, "video"), "model", type="vga" if spec.arch == cpu.X86 else "virtio")
+    if spec.arch != cpu.X86:
         _add(devices, "input", type="keyboard", bus="virtio")  # there is no PS/2
 
 
@@ -254,7 +258,7 @@ def _add_devices(root: ET.Element, spec: DomainSpec) -> None:
     _add(serial, "target", port="0")
     channel = _add(devices, "channel", type="unix")
     _add(channel, "target", type="virtio", name=AGENT_CHANNEL)
-    _add_screen(devices, spec.arch)
+    _add_screen(devices, spec)
     rng = _add(devices, "rng", model="virtio")
     _add(rng, "backend", "/dev/urandom", model="random")
 

@@ -13,14 +13,16 @@ class EcsError(Exception):
     :param code: stable upper-case handle, e.g. ``ECS_NO_SPACE``; scripts may match on it.
     :param hint: the way out, one sentence.
     :param undone: what a failed run gave back, e.g. ``2 volumes, 1 port``.
+    :param server: name of the server that it happened to, where it is one.
     """
 
-    def __init__(self, message: str, code: str, hint: str = "", undone: str = "") -> None:
+    def __init__(self, message: str, code: str, hint: str = "", undone: str = "", server: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.hint = hint
         self.undone = undone
+        self.server = server
 
     def __str__(self) -> str:
         parts = [self.message.rstrip(".") + "."]

@@ -25,6 +25,7 @@ from .._model.plan import Step
 from .._model.server_groups import membership
 from .._model.server_request import ServerRequest
 from . import server_platform
+from .console import log_path, log_paths, new_password
 from .hypervisors import check_admission
 from .images import Image, find_image
 from .ports import EipRequest, Port, PortRequest
@@ -214,11 +215,6 @@ def nic_metadata(port: Port) -> metadata.Nic:
     )
 
 
-def console_log(site: Site, domain: str) -> str:
-    """The file that keeps a domain's serial console."""
-    return os.path.join(site.host.console_logs, f"{domain}.log")
-
-
 def domain_spec(site: Site, creation: Creation, ports: Sequence[Port], volumes: Mapping[str, Volume]) -> domain_xml.DomainSpec:
     """The domain of a new server; in check mode, and before the volumes are there, its disks have no path yet."""
     request, told = creation.request, creation.told
@@ -242,7 +238,7 @@ def domain_spec(site: Site, creation: Creation, ports: Sequence[Port], volumes: 
         memory=creation.size.memory,
         max_vcpus=request.max_vcpus or 0,
         max_memory=request.max_memory or 0,
-        console_log=console_log(site, name),
+        console_log=log_path(site.host, name),
         disks=disks,
         nics=[domain_xml.NicDevice(port.id, port.mac, port.mtu or site.host.guest_mtu) for port in ports],
         offloads=site.host.datapath != "netdev",
@@ -372,7 +368,8 @@ def finish_definition(site: Site, creation: Creation, ports: Sequence[Port], vol
         rollback.add("", request.name, partial(config_drive.remove, host.config_drives, creation.id))
     with step(site, request.name, "domain"):
         os.makedirs(host.console_logs, mode=0o700, exist_ok=True)
-        domain = define(site.connection, domain_xml.build(replace(spec, disks=[*spec.disks, domain_xml.config_drive(drive)])))
+        complete = replace(spec, disks=[*spec.disks, domain_xml.config_drive(drive)], vnc_password=new_password())
+        domain = define(site.connection, domain_xml.build(complete))
         domain.setAutostart(1)
     rollback.add("", request.name, partial(remove_console_log, site, spec.name))
     return domain
@@ -380,6 +377,6 @@ def finish_definition(site: Site, creation: Creation, ports: Sequence[Port], vol
 
 def remove_console_log(site: Site, domain: str) -> None:
     """Remove a domain's console log and what was rotated out of it."""
-    for name in (console_log(site, domain), *(f"{console_log(site, domain)}.{number}" for number in range(3))):
+    for name in log_paths(site.host, domain):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)

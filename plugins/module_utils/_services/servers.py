@@ -21,7 +21,7 @@ from .._model.names import Scope
 from .._model.plan import Step
 from .._model.server_request import ServerRequest
 from .._model.servers import Server, from_domain, represent
-from . import server_create, server_power, server_remove, server_update
+from . import failures, server_create, server_power, server_remove, server_update
 from .exclusive import at_work, exclusive
 from .ports import PortPlan, commit_ports, read_ports, undo_ports
 from .rollback import Rollback
@@ -144,8 +144,20 @@ def converge(
 
     :param requests: validated, one a server.
     :param check: plan only.
-    :raises EcsError: before anything is touched, or with all that was made undone; only a wait that fails leaves its servers running.
+    :raises EcsError: before anything is touched, or with all that was made undone; only a wait that fails leaves its servers running. It
+      is remembered (spec V1, V2).
     """
+    try:
+        return _converge(uri, northbound, host, scope, requests, options, check)
+    except EcsError as error:
+        if not check:
+            failures.record(uri, host, scope, requests, error)
+        raise
+
+
+def _converge(
+    uri: str, northbound: OpenNorthbound, host: Host, scope: Scope, requests: Sequence[ServerRequest], options: Options, check: bool
+) -> Outcome:
     names = {scope.id("server", request.name): request.name for request in requests}
     with _alone(host, names, requests, options) if not check else nullcontext(), open_site(uri, host, scope, northbound) as site:
         plan, servers = make_plan(site, requests, options, check)

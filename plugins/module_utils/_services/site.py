@@ -60,9 +60,10 @@ def step(site: Site, name: str, what: str, detail: str = "") -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as error:
-        raise EcsError(f"{about}: {error}", "ECS_LIBVIRT") from error
+        raise EcsError(f"{about}: {error}", "ECS_LIBVIRT", server=name) from error
     except OSError as error:
-        raise EcsError(f"{about}: {error}", "ECS_FILE", "Look at that path on the host") from error
+        raise EcsError(f"{about}: {error}", "ECS_FILE", "Look at that path on the host", server=name) from error
     except EcsError as error:
         error.message = f"{about}: {error.message}"
+        error.server = name
         raise
