@@ -279,8 +279,9 @@ def start(library: Path, **options: Any) -> subprocess.Popen[str]:
 
 def test_what_a_killed_import_left_goes_with_the_next(call: Call, library: Path, disk: Path, server: str) -> None:
     with start(library, name="a", source=f"{server}/stall") as process:
-        deadline = time.monotonic() + 20
-        while not list(library.glob("*.progress")) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        # The file is there a moment before its text.
+        while not any(path.read_text() for path in library.glob("*.progress")) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert next(library.glob("*.progress")).read_text() == "downloading a: 33%\n"
         # An import that is at work is left alone.
