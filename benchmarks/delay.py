@@ -51,7 +51,7 @@ async def _listen(address: str, delay: float) -> None:
 
 async def _main() -> None:
     for word in sys.argv[1:]:
-        address, _, seconds = word.partition("=")
+        address, seconds = word.split("=")
         await _listen(address, float(seconds))
     print("open", flush=True)
     await asyncio.Event().wait()

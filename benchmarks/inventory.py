@@ -224,9 +224,9 @@ def _twenty(workshop: _Workshop) -> Iterator[Figure]:
         times = take_turns({**turns, "near": near_all.seconds, "nearest": near_one.seconds}, 5, before)
         yield times.figure(
             "inventory over SSH", _HOSTS, "<= 1.5x the slowest host", _close_to_slowest,
-            note=f"{distance}; the limit is the farthest host alone. No connection is left from before: {_connection_cost(hosts[0], there)}, "
-            f"and the SSH servers and libvirt daemons share them. Without any distance it is {times['near']:.2f} s for all and "
-            f"{times['nearest']:.2f} s for one",
+            note=f"{distance}; the limit is the farthest host alone. No connection is left from before: "
+            f"{_connection_cost(hosts[0], there)}, and the SSH servers and libvirt daemons share them. "
+            f"Without any distance it is {times['near']:.2f} s for all and {times['nearest']:.2f} s for one",
         )  # fmt: skip
         ours.seconds()
         yield take_turns(turns, 5).figure(

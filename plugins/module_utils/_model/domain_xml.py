@@ -327,7 +327,7 @@ def _without_controllers(text: str) -> str:
 
     They stand together; where anything that matters is between them, all is left as it is.
     """
-    head, _, rest = text.partition("<controller ")
+    head, _first, rest = text.partition("<controller ")
     between, found, tail = rest.rpartition("</controller>")
     return text if not found or "devices>" in between or "<disk " in between else head + tail
 
