@@ -10,6 +10,7 @@ answers the question.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import shutil
@@ -264,6 +265,8 @@ def network_converge() -> Iterator[Figure]:
         if len(written) != len(calls):
             raise RuntimeError(f"not one transaction for each module: {written}")
 
+        gc.freeze()  # what stands here for the limit is no burden of ours
+
         def modules() -> None:
             for program in programs:
                 run(sys.executable, program, environment=whole.environment)
@@ -433,6 +436,7 @@ def security_compile() -> Iterator[Figure]:
     count = 500
     written = {f"g{group:03d}": list(_written(group)) for group in range(count)}
     made: list[int] = []
+    gc.freeze()  # the input is there before
 
     def compiled() -> None:
         rows = 0

@@ -208,8 +208,8 @@ def _bound_eips(nb: Northbound, ids: Iterable[str], vpc_ids: Iterable[str]) -> d
     if len(nats) > _POINT_QUERIES:
         routers = nb.find(model.ROUTER, vpc_ids, ["nat"])
         wanted = [nat for row in routers.values() for nat in row["nat"] if nat in nats]
-    found = {uuid: row["external_ids"] for uuid, row in nb.find(model.NAT, wanted, ["external_ids"]).items()}
-    return {nats[uuid]: (ids["ecs:address"], ids["ecs:name"]) for uuid, ids in found.items()}
+    found = nb.find(model.NAT, wanted, ["external_ids"])
+    return {nats[uuid]: (row["external_ids"]["ecs:address"], row["external_ids"]["ecs:name"]) for uuid, row in found.items()}
 
 
 def _read_subnets(nb: Northbound, ids: Iterable[str]) -> dict[str, Subnet]:
@@ -389,12 +389,7 @@ class _Planner:
 
     def _new(self, request: PortRequest, subnet: Subnet | None, given: Mapping[str, Any]) -> Port:
         port_id = self._ids[request.name]
-        defaults = {
-            "mac": mac_address(port_id),
-            "address": None,
-            "security_groups": (DEFAULT_GROUP,),
-            "port_security": True,
-        }
+        defaults = {"mac": mac_address(port_id), "address": None, "security_groups": (DEFAULT_GROUP,), "port_security": True}
         return Port(
             id=port_id,
             name=request.name,
