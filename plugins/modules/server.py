@@ -16,7 +16,8 @@ description:
     with O(state=absent) removes what is there. One that was killed while the server was off leaves it to the next run to start it.
   - Two runs never act on the same server at once; the second waits for the first, for O(wait_timeout) at most.
   - Only what is set is compared. Size, display name, tags, description, name of the key pair, server group, security groups, public address
-    and further data disks of an existing server are changed; asking for another image, zone, system disk or user data is an error.
+    and further data disks of an existing server are changed; asking for another zone is an error, and so it is for another image, system
+    disk or user data, unless with O(state=rebuilt).
   - Use M(altostratus.ecs.placement) to choose the hypervisors of many servers.
 author:
   - altostratus.ecs contributors (@altostratus)
@@ -58,9 +59,13 @@ options:
       - V(present) creates and starts a server that does not exist; one that exists stays running or stopped as it is.
       - V(running) and V(stopped) start and shut down, V(restarted) does both; the server must exist. V(running) wakes one that is paused.
       - Servers that run come back when their host starts, those that were stopped stay off.
+      - V(rebuilt) installs the server again, from its image or from another O(image). What is on the system disk is lost. Addresses, data
+        disks and all that is not said stay, also the keys or the password that it was made with. It must be off, or O(allow_stop) be set;
+        it runs afterwards. Every run of it installs it again.
+      - When anything of that fails, the old system is back; its disk goes when the new one is as far as O(wait_for) says.
       - V(absent) removes the server with its ports, system disk, config drive and console log.
     type: str
-    choices: [present, running, stopped, restarted, absent]
+    choices: [present, running, stopped, restarted, rebuilt, absent]
     default: present
   clone_from: &clone_from
     description:
@@ -202,7 +207,7 @@ options:
       - What cloud-init does at the first boot; a script that begins with V(#!), or a document that begins with V(#cloud-config). For a
         Windows guest a batch file that begins with V(rem cmd), or a PowerShell script that begins with V(#ps1).
       - At most 32768 bytes.
-      - It never changes in a server's life.
+      - It never changes in the life of a server's system; O(state=rebuilt) takes another.
     type: str
   eip: &eip
     description: Public address for the primary interface. It is called like the server.
@@ -261,7 +266,7 @@ options:
       state:
         description: As O(state), which is the default.
         type: str
-        choices: [present, running, stopped, restarted, absent]
+        choices: [present, running, stopped, restarted, rebuilt, absent]
       clone_from: *clone_from
       flavor: *flavor
       vcpus: *vcpus
@@ -395,6 +400,15 @@ EXAMPLES = r"""
     image: debian-13
     nics: [{subnet: back}]
 
+- name: Another operating system; data disks and addresses stay, the old system disk goes when cloud-init is done
+  altostratus.ecs.server:
+    project: shop
+    name: web
+    state: rebuilt
+    image: debian-14
+    allow_stop: true
+    wait_for: cloud_init
+
 - name: Remove it with everything that it had
   altostratus.ecs.server:
     project: shop
@@ -434,8 +448,8 @@ servers:
       type: str
     status:
       description:
-        - One of C(creating), C(running), C(stopped), C(starting), C(stopping), C(restarting), C(resizing), C(deleting), C(paused),
-          C(faulty).
+        - One of C(creating), C(running), C(stopped), C(starting), C(stopping), C(restarting), C(resizing), C(reinstalling),
+          C(changing_os), C(deleting), C(paused), C(faulty).
         - What is between two states for more than half an hour is C(faulty).
       type: str
     flavor:
@@ -548,7 +562,7 @@ SERVER: dict[str, Any] = {
     "count": {"type": "int"},
     "exact_count": {"type": "int"},
     "count_tags": {"type": "dict"},
-    "state": {"type": "str", "choices": ["present", "running", "stopped", "restarted", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "running", "stopped", "restarted", "rebuilt", "absent"], "default": "present"},
     "clone_from": {"type": "str"},
     "flavor": {"type": "str"},
     "vcpus": {"type": "int"},

@@ -73,8 +73,7 @@ def test_passwords_that_are_refused(call: Any, web: None, guest: Any, options: d
     refused = call(server_password, fails=True, **{"name": "web", **options})
     assert (refused["error_code"], message in refused["msg"]) == (code, True), refused["msg"]
     assert shadow(guest) == before
-    if code != "ECS_NOT_FOUND":
-        assert options.get("password", "none") not in str(refused | {"invocation": None})
+    assert options.get("password", "no password") not in str(refused)
 
 
 @pytest.mark.parametrize("module", [server_password, server_key])

@@ -16,12 +16,13 @@ import libvirt
 import pytest
 
 from ansible_collections.altostratus.ecs.plugins.module_utils._engines import files
-from ansible_collections.altostratus.ecs.plugins.module_utils._model import metadata
+from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_xml, metadata, rebuild
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.names import Scope
 from ansible_collections.altostratus.ecs.plugins.modules import server, server_info
 
 WEB: dict[str, Any] = {"name": "web", "flavor": "s7n.small.05", "image": "mini", "nics": []}
-WEB_ID = Scope("local", "shop").id("server", "web")
+SHOP = Scope("local", "shop")
+WEB_ID = SHOP.id("server", "web")
 UNKNOWN = {"created": None}
 """What check mode cannot foresee."""
 
@@ -56,6 +57,30 @@ def half_restarted(domain: Any) -> None:
     set_task(domain, "restarting", running=True)
 
 
+def half_reinstalled(domain: Any) -> None:
+    """The run died before the domain had its new disk."""
+    half_restarted(domain)
+    set_task(domain, "reinstalling", running=True)
+
+
+def half_changed(domain: Any) -> None:
+    """The run died before it had seen the new system work; the old disk is still kept."""
+    text = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    told = metadata.parse(text)
+    renewed = rebuild.renewed(told, SHOP, rebuild.System("mini", told.image_id, True, "linux", "later", "root", "web", "", "", 1))
+    pool = domain.connect().storagePoolLookupByName("default-pool")
+    volume = "<volume><name>shop.web-system-2.qcow2</name><capacity>1073741824</capacity></volume>"
+    system = domain_xml.system_disk(pool.createXML(volume).path(), "qcow2", renewed.disks[0].id)
+
+    def exchange(root: Any) -> None:
+        domain_xml.exchange_system(root, system, next(disk.path for disk in domain_xml.parse(text).disks if disk.is_config_drive))
+        metadata.put(root, renewed)
+
+    domain.destroy()
+    domain.connect().defineXML(domain_xml.edit(text, exchange))
+    set_task(domain, "changing_os", running=True)
+
+
 STATES: dict[str, Callable[[Any], Any]] = {
     "running": lambda domain: None,
     "stopped": lambda domain: domain.destroy(),
@@ -64,6 +89,8 @@ STATES: dict[str, Callable[[Any], Any]] = {
     "not waited for": set_creating,
     "half removed": half_removed,
     "half restarted": half_restarted,
+    "half reinstalled": half_reinstalled,
+    "half changed": half_changed,
     "left stopping": lambda domain: set_task(domain, "stopping", running=False),
 }
 """How a running server comes to each state."""
@@ -71,12 +98,17 @@ RESULTS = {
     ("absent", "running"): "ECS_NOT_FOUND",
     ("absent", "stopped"): "ECS_NOT_FOUND",
     ("absent", "restarted"): "ECS_NOT_FOUND",
+    ("absent", "rebuilt"): "ECS_NOT_FOUND",
     ("stopped", "present"): "stopped",
     ("paused", "present"): "paused",
-    **{(state, asked): "ECS_INCOMPLETE" for state in ("half made", "half removed") for asked in ("running", "stopped", "restarted")},
+    **{
+        (state, asked): "ECS_INCOMPLETE"
+        for state in ("half made", "half removed")
+        for asked in ("running", "stopped", "restarted", "rebuilt")
+    },
 }
 """The status afterwards, or the error, where it is not what the state's name says."""
-EXPECTED = {"present": "running", "running": "running", "restarted": "running", "stopped": "stopped", "absent": None}
+EXPECTED = {"present": "running", "running": "running", "restarted": "running", "rebuilt": "running", "stopped": "stopped", "absent": None}
 
 
 @pytest.mark.parametrize("asked", EXPECTED)
@@ -90,9 +122,10 @@ def test_every_state_asked_for_in_every_state(call: Any, hypervisor: Any, state:
     failing = str(wanted).startswith("ECS_")
     before = [domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) for domain in hypervisor.connection.listAllDomains()]
 
-    foreseen = call(server, check=True, fails=failing, **WEB, state=asked)
+    options = {**WEB, "state": asked, "allow_stop": asked == "rebuilt"}
+    foreseen = call(server, check=True, fails=failing, **options)
     assert before == [domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) for domain in hypervisor.connection.listAllDomains()]
-    done = call(server, fails=failing, **WEB, state=asked)
+    done = call(server, fails=failing, **options)
     if failing:
         assert (foreseen["error_code"], foreseen["msg"]) == (done["error_code"], done["msg"])
         assert done["error_code"] == wanted
@@ -102,9 +135,16 @@ def test_every_state_asked_for_in_every_state(call: Any, hypervisor: Any, state:
     assert (done["server"] and done["server"]["status"]) == wanted
     assert [told["status"] for told in call(server_info)["servers"]] == ([wanted] if wanted else [])
 
-    again = call(server, **WEB, state=asked)
-    assert again["changed"] is (asked == "restarted")
-    assert again["server"] == done["server"]
+    disks = [f"shop.{disk['name']}.qcow2" for told in call(server_info)["servers"] for disk in told["disks"]]
+    if (state, asked) == ("half changed", "stopped"):
+        assert hypervisor.volumes == [*disks, "shop.web-system.qcow2"], "the old disk is kept until the new system was seen to run"
+    else:
+        assert hypervisor.volumes == disks, "nothing is left over"
+
+    again = call(server, **options)
+    assert again["changed"] is (asked in ("restarted", "rebuilt"))
+    if asked != "rebuilt":
+        assert again["server"] == done["server"]
 
 
 @pytest.mark.parametrize(("asked", "comes_back"), [("present", True), ("running", True), ("restarted", True), ("stopped", False)])

@@ -39,8 +39,8 @@ NIC = cloud_init.GuestNic(
 )
 
 
-def files(told=TOLD, **options):
-    written = cloud_init.files("server-id", told, [NIC], **options)
+def files(told=TOLD, seed="", root_login=True, **login):
+    written = cloud_init.files("server-id", told, [NIC], cloud_init.Login(**login), seed, root_login)
     return {name.removeprefix("openstack/latest/"): content.decode() for name, content in written.items()}
 
 
@@ -180,3 +180,26 @@ def test_files_that_depend_on_the_request():
     assert "disable_root: false" in json.loads(files()["vendor_data.json"])["cloud-init"]
     assert "vendor_data.json" not in files(root_login=False)
     assert "public_keys" not in json.loads(files()["meta_data.json"])
+
+
+@pytest.mark.parametrize("os_type", ["linux", "windows"])
+@pytest.mark.parametrize("user", ["root", "debian"])
+@pytest.mark.parametrize(
+    "login",
+    [
+        cloud_init.Login(),
+        cloud_init.Login((KEY, "ssh-rsa BBBB"), user_data="#!/bin/sh\necho 'chpasswd: none'\n"),
+        cloud_init.Login(secret="$6$salt$a: b", user_data="#cloud-config\n"),
+    ],
+)
+def test_who_logs_in_is_read_back(os_type, user, login):
+    """A new system has the login of the old one (spec Q3)."""
+    told = replace(TOLD, os_type=os_type, user=user, timezone="Europe/Berlin")
+    assert cloud_init.read_login(cloud_init.files("4a5b6c7d-1111-5222-8333-444455556666", told, [NIC], login)) == login
+
+
+def test_a_new_system_is_a_new_instance():
+    """cloud-init runs anew; the server's id stays what it was (spec Q1)."""
+    server = "4a5b6c7d-1111-5222-8333-444455556666"
+    ids = [cloud_init.instance_id(server, generation) for generation in (1, 2, 3, 2)]
+    assert (ids[0], len(set(ids)), ids[1]) == (server, 3, ids[3])

@@ -211,3 +211,18 @@ def test_status(state, status):
     done = replace(SPEC, metadata=replace(TOLD, creating=False))
     assert servers.from_domain(domain_xml.build(done), state, "hv1").status == status
     assert servers.from_domain(domain_xml.build(SPEC), state, "hv1").status == "creating"
+
+
+def test_exchanged_system_keeps_all_that_is_settled():
+    """Bus, target, boot order and limits are the device's; file, format and serial are the disk's (spec Q1, Q6)."""
+    settled = '<iotune><total_iops_sec>9</total_iops_sec></iotune><backingStore type="file"/></disk>'
+    text = domain_xml.build(SPEC).replace("</disk>", settled, 1)
+    system = domain_xml.system_disk("/dev/vg/new", "raw", "a8a9272d-7152-4ae7-a138-3ef53af669e7")
+    new = domain_xml.edit(text, lambda root: domain_xml.exchange_system(root, system, "/drives/web-2.iso"))
+    assert domain_xml.parse(new).disks == (system, SPEC.disks[1], domain_xml.config_drive("/drives/web-2.iso"))
+    disk = ET.fromstring(new).find("devices/disk")
+    assert [(node.tag, dict(node.attrib)) for node in disk] == [
+        ("driver", {"name": "qemu", "type": "raw", "discard": "unmap"}), ("source", {"dev": "/dev/vg/new"}),
+        ("target", {"dev": "vda", "bus": "virtio"}), ("serial", {}), ("boot", {"order": "1"}), ("iotune", {}),
+    ]  # fmt: skip
+    assert (disk.get("type"), disk.findtext("iotune/total_iops_sec")) == ("block", "9")

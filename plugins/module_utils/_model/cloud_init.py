@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InvalidInput
@@ -19,6 +20,7 @@ HOSTNAME_SUFFIX = ".novalocal"
 """Appended to the host name in the metadata (spec MD8)."""
 USER_DATA_LIMIT = 32768
 """Bytes of user data, first line included (spec UD1)."""
+_BASE = "openstack/latest"
 _MIME_STARTS = ("Content-Type:", "MIME-Version:")
 _USER_DATA_STARTS = {
     "linux": ("#!", "#include", "#cloud-boothook", "#cloud-config-archive", "## template: jinja", *_MIME_STARTS),
@@ -37,6 +39,19 @@ exec cloud-init-per instance ecs-root-password sh -c '
 if [ -d /etc/ssh/sshd_config.d ]; then echo "PermitRootLogin yes" >/etc/ssh/sshd_config.d/01-ecs.conf
 else sed -i "1i PermitRootLogin yes" /etc/ssh/sshd_config; fi'
 """
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who logs in to a guest, and what it does at its first boot.
+
+    :param public_keys: OpenSSH public keys, first the one of the key pair.
+    :param secret: crypt(3) hash of the password that the user shall have; for Windows, which takes no hash, the password itself.
+    """
+
+    public_keys: tuple[str, ...] = ()
+    secret: str = field(default="", repr=False)
+    user_data: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -160,34 +175,46 @@ def vendor_data(told: ServerMetadata, root_login: bool, password_hash: str) -> l
     return [*parts, _ROOT_IN_SSHD] if password_hash and told.user == "root" else parts
 
 
+def instance_id(server_id: str, generation: int) -> str:
+    """What cloud-init knows an instance by: the server's id, and another one for each system that was put in its place (spec Q1)."""
+    return server_id if generation == 1 else str(uuid.uuid5(uuid.UUID(server_id), str(generation)))
+
+
 def files(
-    server_id: str,
-    told: ServerMetadata,
-    nics: Sequence[GuestNic],
-    public_keys: Sequence[str] = (),
-    user_data: str | None = None,
-    seed: str = "",
-    root_login: bool = True,
-    secret: str = "",
+    server_id: str, told: ServerMetadata, nics: Sequence[GuestNic], login: Login, seed: str = "", root_login: bool = True
 ) -> Mapping[str, bytes]:
     """The files of a config drive by their path on it.
 
     :param root_login: let the keys log in as root (spec UD17), for images whose user is root.
-    :param secret: crypt(3) hash of the password that the user shall have; for Windows, which takes no hash, the password itself.
     """
-    base = "openstack/latest"
-    about = meta_data(server_id, told, public_keys, seed, nics[0].vpc_id if nics else "")
+    about = meta_data(instance_id(server_id, told.generation), told, login.public_keys, seed, nics[0].vpc_id if nics else "")
     vendor = []
     if told.os_type == "windows":
-        about |= {"admin_pass": secret} if secret else {}
+        about |= {"admin_pass": login.secret} if login.secret else {}
     else:
-        vendor = vendor_data(told, root_login, secret)
+        vendor = vendor_data(told, root_login, login.secret)
     content = {
-        f"{base}/meta_data.json": json.dumps(about, indent=1).encode(),
-        f"{base}/network_data.json": json.dumps(network_data(nics), indent=1).encode(),
+        f"{_BASE}/meta_data.json": json.dumps(about, indent=1).encode(),
+        f"{_BASE}/network_data.json": json.dumps(network_data(nics), indent=1).encode(),
     }
-    if user_data is not None:
-        content[f"{base}/user_data"] = user_data.encode()
+    if login.user_data is not None:
+        content[f"{_BASE}/user_data"] = login.user_data.encode()
     if vendor:
-        content[f"{base}/vendor_data.json"] = json.dumps({"cloud-init": vendor if len(vendor) > 1 else vendor[0]}).encode()
+        content[f"{_BASE}/vendor_data.json"] = json.dumps({"cloud-init": vendor if len(vendor) > 1 else vendor[0]}).encode()
     return content
+
+
+def read_login(content: Mapping[str, bytes]) -> Login:
+    """What the files of a config drive say of those who log in; the reverse of :func:`files`."""
+    about = json.loads(content.get(f"{_BASE}/meta_data.json", b"{}"))
+    vendor = json.loads(content.get(f"{_BASE}/vendor_data.json", b"{}")).get("cloud-init", [])
+    secret = about.get("admin_pass", "")
+    for line in "\n".join([vendor] if isinstance(vendor, str) else vendor).splitlines():
+        if line.startswith("chpasswd: "):
+            secret = json.loads(line.removeprefix("chpasswd: "))["users"][0]["password"]
+    user_data = content.get(f"{_BASE}/user_data")
+    return Login(
+        public_keys=tuple(about.get("public_keys", {}).values()),
+        secret=secret,
+        user_data=None if user_data is None else user_data.decode(),
+    )

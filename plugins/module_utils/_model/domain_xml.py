@@ -9,7 +9,7 @@ import contextlib
 import io
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import cpu, domain_size, metadata, pinning
 from .domain_size import Size
@@ -301,6 +301,32 @@ def edit(text: str, change: Callable[[ET.Element], object]) -> str:
     root = ET.fromstring(text, parser)  # noqa: S314 - what libvirt wrote
     change(root)
     return ET.tostring(root, encoding="unicode")
+
+
+def exchange_system(root: ET.Element, system: DiskDevice, drive: str) -> None:
+    """Put another system disk and config drive in the place of those that a domain has, with all that is settled about them.
+
+    :param drive: the config drive's path.
+    """
+    for node in root.iterfind("devices/disk"):
+        disk = _parse_disk(node)
+        if disk.boot:
+            _exchange(node, replace(system, target=disk.target))
+        elif disk.is_config_drive:
+            _exchange(node, config_drive(drive))
+
+
+def _exchange(node: ET.Element, disk: DiskDevice) -> None:
+    new = disk_element(disk)
+    node.set("type", new.get("type", "file"))
+    for tag in ("source", "serial"):
+        old, fresh = node.find(tag), new.find(tag)
+        if old is not None and fresh is not None:
+            node[list(node).index(old)] = fresh
+    for driver in node.findall("driver"):
+        driver.set("type", disk.format)
+    for backing in node.findall("backingStore"):
+        node.remove(backing)
 
 
 def _parse_disk(node: ET.Element) -> DiskDevice:

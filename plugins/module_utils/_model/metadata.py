@@ -200,6 +200,14 @@ def is_ours(tree: ET.Element) -> bool:
     return tree.find(f"metadata/{_TAG}server") is not None
 
 
+def put(tree: ET.Element, told: ServerMetadata) -> None:
+    """Replace what a domain's XML, parsed, remembers of its server."""
+    parent = tree.find("metadata")
+    old = tree.find(f"metadata/{_TAG}server")
+    if parent is not None and old is not None:
+        parent[list(parent).index(old)] = element(told)
+
+
 def threads(tree: ET.Element) -> int:
     """The threads of a core that the user asked for; 0 for nothing."""
     root = tree.find(f"metadata/{_TAG}server")

@@ -36,6 +36,10 @@ def check_removal(server: Server, request: ServerRequest) -> None:
         )
 
 
+_OF_THE_SYSTEM = ("image", "hostname", "timezone", "root_disk")
+_NEW_SYSTEM = "the system anew: state rebuilt, which loses the system disk and keeps addresses and data disks"
+
+
 def check_change(server: Server, request: ServerRequest) -> None:
     """See that nothing is asked for that a server cannot change in its life.
 
@@ -60,18 +64,20 @@ def check_change(server: Server, request: ServerRequest) -> None:
             if f"{request.name}-{disk.name}" in sizes
         ),
     ]
+    rebuilt = request.state == "rebuilt"
     for option, is_now, wanted in asked:
-        if wanted is not None and wanted != is_now:
-            raise EcsError(
-                f"server {told.name} (project {told.project}): {option} is {is_now} and cannot become {wanted}",
-                "ECS_IMMUTABLE",
-                "Leave the option as it is, or make the server anew: state absent, then present",
-            )
-    if request.user_data is not None and request.user_data_hash != told.user_data:
+        if wanted is None or wanted == is_now or (rebuilt and option in _OF_THE_SYSTEM):
+            continue
         raise EcsError(
-            f"server {told.name} (project {told.project}): user_data differs from what it was created with, and it never changes",
+            f"server {told.name} (project {told.project}): {option} is {is_now} and cannot become {wanted}",
             "ECS_IMMUTABLE",
-            "Leave user_data as it was, or make the server anew: state absent, then present",
+            f"Leave it as it is, or make {_NEW_SYSTEM if option in _OF_THE_SYSTEM else 'the server anew: state absent, then present'}",
+        )
+    if request.user_data is not None and request.user_data_hash != told.user_data and not rebuilt:
+        raise EcsError(
+            f"server {told.name} (project {told.project}): user_data differs from what its system was made with, which keeps it",
+            "ECS_IMMUTABLE",
+            f"Leave it as it was, or make {_NEW_SYSTEM}",
         )
 
 

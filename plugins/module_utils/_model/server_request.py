@@ -22,6 +22,8 @@ from .public_keys import check_public_key
 from .server_groups import check_group
 from .tags import check_tags
 
+# What the system disks of a server are called; the number is the generation's.
+_SYSTEM = re.compile(r"system(-[0-9]+)?")
 _DESCRIPTION = re.compile(r"[^<>]{0,255}")
 _TIMEZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
 
@@ -114,7 +116,7 @@ def _data_disks(items: Iterable[Mapping[str, Any]]) -> tuple[DataDisk, ...]:
     if len(disks) > DATA_DISKS:
         raise InvalidInput("data_disks", len(disks), "are too many disks", f"A server takes {DATA_DISKS} data disks")
     for disk in disks:
-        if names.count(disk.name) > 1 or disk.name == "system":
+        if names.count(disk.name) > 1 or _SYSTEM.fullmatch(disk.name):
             raise InvalidInput("data_disks.name", disk.name, "is taken", "Names are unique in a server, system is its first disk's")
         if disk.size < 1:
             raise InvalidInput("data_disks.size", disk.size, "is too small", "Give at least 1 (GiB)")

@@ -58,6 +58,11 @@ class Server:
         return (self.metadata.creating or removing) and not self.active
 
     @property
+    def rebuilding(self) -> bool:
+        """Whether the system disk that was replaced is still kept, as nobody has seen the new system work yet."""
+        return any(disk.role == "replaced" for disk in self.metadata.disks)
+
+    @property
     def interrupted(self) -> bool:
         """Whether a run that was killed has left the server off that it would have started."""
         return self.domain.task is not None and self.domain.task.running and not self.active

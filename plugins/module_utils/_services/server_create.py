@@ -80,7 +80,7 @@ def port_requests(scope: names.Scope, request: ServerRequest) -> list[PortReques
     ]
 
 
-def _check_image(request: ServerRequest, size: Flavor, image: Image) -> int:
+def check_image(request: ServerRequest, size: Flavor, image: Image) -> int:
     """See that image, flavor and disk fit; returns the system disk's size in GiB (spec P5)."""
     if image.min_memory and size.memory < image.min_memory:
         raise InvalidInput(
@@ -149,7 +149,7 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
     root_disk = request.root_disk or 0
     try:
         image = find_image(host.image_library, scope, request.image)
-        root_disk = _check_image(request, request.size, image)
+        root_disk = check_image(request, request.size, image)
     except NotFound as error:
         if not check:
             raise
@@ -330,11 +330,31 @@ def make_volumes(site: Site, creation: Creation, live: Mapping[str, Volume], rol
     return made
 
 
-def _secret(request: ServerRequest, os_type: str) -> str:
+def secret(password: str | None, os_type: str) -> str:
     """The password as its guest takes it (spec M9)."""
-    if request.password is None or os_type == "windows":
-        return request.password or ""
-    return sha512_crypt(request.password)
+    if not password or os_type == "windows":
+        return password or ""
+    return sha512_crypt(password)
+
+
+def write_drive(site: Site, server_id: str, told: metadata.ServerMetadata, ports: Sequence[Port], login: cloud_init.Login) -> str:
+    """Write the config drive of a server's system; returns its path."""
+    nics = [
+        cloud_init.GuestNic(
+            id=port.id,
+            mac=port.mac,
+            mtu=port.mtu or site.host.guest_mtu,
+            network_id=port.subnet_id or "",
+            vpc_id=port.vpc_id or "",
+            address=port.address or "",
+            public_address=port.eip,
+            dns=port.dns,
+        )
+        for port in ports
+    ]
+    seed = base64.b64encode(secrets.token_bytes(384)).decode()
+    files = cloud_init.files(server_id, told, nics, login, seed, root_login=told.user == "root")
+    return config_drive.write(site.host.config_drives, server_id, files, told.generation)
 
 
 def finish_definition(site: Site, creation: Creation, ports: Sequence[Port], volumes: Mapping[str, Volume], rollback: Rollback) -> Any:
@@ -342,29 +362,8 @@ def finish_definition(site: Site, creation: Creation, ports: Sequence[Port], vol
     request, host = creation.request, site.host
     spec = domain_spec(site, creation, ports, volumes)
     with step(site, request.name, "config drive"):
-        files = cloud_init.files(
-            creation.id,
-            spec.metadata,
-            [
-                cloud_init.GuestNic(
-                    id=port.id,
-                    mac=port.mac,
-                    mtu=port.mtu or host.guest_mtu,
-                    network_id=port.subnet_id or "",
-                    vpc_id=port.vpc_id or "",
-                    address=port.address or "",
-                    public_address=port.eip,
-                    dns=port.dns,
-                )
-                for port in ports
-            ],
-            public_keys=request.public_keys,
-            user_data=request.user_data,
-            seed=base64.b64encode(secrets.token_bytes(384)).decode(),
-            root_login=spec.metadata.user == "root",
-            secret=_secret(request, spec.metadata.os_type),
-        )
-        drive = config_drive.write(host.config_drives, creation.id, files)
+        login = cloud_init.Login(request.public_keys, secret(request.password, spec.metadata.os_type), request.user_data)
+        drive = write_drive(site, creation.id, spec.metadata, ports, login)
         rollback.add("", request.name, partial(config_drive.remove, host.config_drives, creation.id))
     with step(site, request.name, "domain"):
         os.makedirs(host.console_logs, mode=0o700, exist_ok=True)

@@ -16,10 +16,11 @@ from .._model.plan import Step
 from .._model.server_changes import check_change, check_removal
 from .._model.server_request import ServerRequest
 from .._model.servers import Server, from_domain
-from . import server_create, server_remove, server_resize, server_update
+from . import server_create, server_rebuild, server_remove, server_resize, server_update
 from .hypervisors import check_capacity, check_server_groups
 from .ports import Port, PortPlan, plan_ports
 from .server_create import Creation
+from .server_rebuild import Rebuild
 from .server_update import Change
 from .site import Site
 from .volumes import Volume, VolumeRequest, read_volumes
@@ -41,9 +42,10 @@ class Options:
 
 @dataclass
 class Plan:
-    """What a call will do; *unfinished* are running servers whose creation was not seen to its end.
+    """What a call will do; *unfinished* are servers that shall run whose creation, or new system, was not seen to its end.
 
     :param tasks: what the servers' status is meanwhile, by id; what killed runs left is among it.
+    :param left_over: servers of which a run that was killed may have left parts of a new system.
     :param volumes: those that exist, by id; read only when the call makes some.
     """
 
@@ -54,6 +56,8 @@ class Plan:
     stops: list[Server] = field(default_factory=list)
     starts: list[Server] = field(default_factory=list)
     resumes: list[Server] = field(default_factory=list)
+    rebuilds: list[Rebuild] = field(default_factory=list)
+    left_over: list[Server] = field(default_factory=list)
     tasks: dict[str, metadata.Task] = field(default_factory=dict)
     unfinished: list[Server] = field(default_factory=list)
     ports: PortPlan | None = None
@@ -100,35 +104,55 @@ def _sort(
         else:
             check_change(server, request)
             kept.append((server, request))
-            _sort_power(server, request.state, plan)
+            if request.state == "rebuilt":
+                plan.rebuilds.append(server_rebuild.plan(site, server, request, check))
+            else:
+                _sort_power(server, request.state, plan)
+                task = server.domain.task
+                plan.left_over += [server] if task and task.name in server_rebuild.TASKS and not server.rebuilding else []
+    plan.warnings += [work.warning for work in plan.rebuilds if work.warning]
     return kept
 
 
 def _sort_power(server: Server, state: str, plan: Plan) -> None:
-    if server.metadata.creating:
+    runs = state in ("running", "restarted") or (state == "present" and (server.active or server.interrupted))
+    if server.metadata.creating or (server.rebuilding and runs):
         plan.unfinished.append(server)
     if state in ("stopped", "restarted") and server.active:
         plan.stops.append(server)
-    if state == "restarted" or (not server.active and (state == "running" or (state == "present" and server.interrupted))):
+    if state == "restarted" or (runs and not server.active):
         plan.starts.append(server)
     elif state == "running" and server.paused:
         plan.resumes.append(server)
 
 
-def _sort_change(change: Change, allow_stop: bool, plan: Plan) -> None:
+def _sort_change(change: Change, options: Options, plan: Plan) -> None:
     """A change that needs the server off has it stopped, and started again, where that is allowed (spec Z1)."""
     server, resize = change.server, change.resize
     if resize is None or not resize.off or not server.active or server in plan.stops:
         return
-    if not allow_stop:
+    _check_stop(server, f"{resize.off} is {resize.before[resize.off]} and cannot become {resize.after[resize.off]} while it runs", options)
+    plan.stops.append(server)
+    plan.starts.append(server)
+
+
+def _sort_rebuild(work: Rebuild, options: Options, plan: Plan) -> None:
+    """A server that gets another system is off meanwhile, and runs then (spec Q1, Q2, Q6)."""
+    if not work.server.active:
+        return
+    old, new = work.server.metadata.image, work.system.image
+    what = f"image {old} cannot be installed again" if new == old else f"image is {old} and cannot become {new}"
+    _check_stop(work.server, f"{what} while it runs", options)
+    plan.stops.append(work.server)
+
+
+def _check_stop(server: Server, problem: str, options: Options) -> None:
+    if not options.allow_stop:
         raise EcsError(
-            f"server {server.metadata.name} (project {server.metadata.project}): {resize.off} is {resize.before[resize.off]} and cannot "
-            f"become {resize.after[resize.off]} while it runs",
+            f"server {server.metadata.name} (project {server.metadata.project}): {problem}",
             "ECS_IMMUTABLE",
             "Set allow_stop to have it stopped for that and started again, or stop it first",
         )
-    plan.stops.append(server)
-    plan.starts.append(server)
 
 
 def _check_capacity(site: Site, plan: Plan) -> None:
@@ -150,8 +174,9 @@ def _tasks(plan: Plan, servers: Mapping[str, Server]) -> dict[str, metadata.Task
             tasks[server.id] = replace(task, name="restarting") if server in plan.stops and server in plan.starts else task
     for change in plan.changes:
         if change.resize:
-            task = metadata.Task("resizing", since, running=change.server in plan.starts)
-            tasks[change.server.id] = task
+            tasks[change.server.id] = metadata.Task("resizing", since, running=change.server in plan.starts)
+    for work in plan.rebuilds:
+        tasks[work.server.id] = metadata.Task(work.status, since, running=work.server.active or work.server.interrupted)
     return tasks
 
 
@@ -168,23 +193,28 @@ def make_plan(site: Site, requests: Sequence[ServerRequest], options: Options, c
         plan.warnings += plan.ports.warnings
     ports = {port.id: port for port in plan.ports.ports} if plan.ports else {}
     plan.changes = [server_update.plan(site, server, live[server.id].xml, request, ports) for server, request in kept]
+    for work in plan.rebuilds:
+        _sort_rebuild(work, options, plan)
     for change in plan.changes:
-        _sort_change(change, options.allow_stop, plan)
+        _sort_change(change, options, plan)
     if not options.allow_duplicate_name:
         _check_display_names(site, plan)
     _check_groups(site, plan)
     _check_capacity(site, plan)
     _plan_volumes(site, plan)
     plan.tasks = _tasks(plan, servers)
+    starts = [*plan.starts, *(work.server for work in plan.rebuilds)]
     plan.steps = [
         *server_remove.planned_steps(site, plan.removals, options.delete_data_disks, options.delete_eip),
         *(plan.ports.steps if plan.ports else ()),
         *(item for creation in plan.creations for item in server_create.planned_steps(creation, plan.volumes)),
         *(Step("stop", "server", server.metadata.name, {"status": server.status}, {"status": "stopped"}) for server in plan.stops),
         *(item for change in plan.changes for item in change.steps),
+        *(one for work in plan.rebuilds for one in work.steps()),
         *(Step("finish", "server", server.metadata.name, {"status": "creating"}, {"status": "running"}) for server in plan.unfinished),
-        *(Step("start", "server", server.metadata.name, {"status": "stopped"}, {"status": "running"}) for server in plan.starts),
+        *(Step("start", "server", server.metadata.name, {"status": "stopped"}, {"status": "running"}) for server in starts),
         *(Step("resume", "server", server.metadata.name, {"status": server.status}, {"status": "running"}) for server in plan.resumes),
+        *(one for work in plan.rebuilds for one in work.last_steps()),
     ]
     return plan, servers
 
@@ -231,6 +261,8 @@ def _plan_volumes(site: Site, plan: Plan) -> None:
             wanted[change.request.name] = [
                 VolumeRequest(f"{change.request.name}-{disk.name}", size=disk.size, type=disk.type) for disk in change.disks
             ]
+    for work in plan.rebuilds:
+        wanted.setdefault(work.name, []).extend([] if work.warning else [work.volume])
     if not wanted:
         return
     plan.volumes = {volume.id: volume for volume in read_volumes(site.connection, site.scope)}
@@ -241,6 +273,7 @@ def _plan_volumes(site: Site, plan: Plan) -> None:
 def foresee(site: Site, plan: Plan, servers: Mapping[str, Server]) -> dict[str, Server]:
     """The servers as check mode foresees them."""
     future = dict(servers)
+    starts = [*plan.starts, *(work.server for work in plan.rebuilds)]
     for server in plan.removals:
         future.pop(server.id)
     for change in plan.changes:
@@ -248,8 +281,11 @@ def foresee(site: Site, plan: Plan, servers: Mapping[str, Server]) -> dict[str, 
         future[change.server.id] = replace(change.server, metadata=change.told, domain=replace(domain, task=None))
     for server in plan.unfinished:
         future[server.id] = replace(future[server.id], metadata=replace(future[server.id].metadata, creating=False))
+    for work in plan.rebuilds:
+        told = future[work.server.id].metadata
+        future[work.server.id] = server_rebuild.foresee(site, work, told, plan.live[work.server.id].xml)
     for server in (*plan.stops, *plan.starts, *plan.resumes):
-        future[server.id] = replace(future[server.id], state=1 if server in (*plan.starts, *plan.resumes) else 5)
+        future[server.id] = replace(future[server.id], state=1 if server in (*starts, *plan.resumes) else 5)
     for creation in plan.creations:
         spec = server_create.domain_spec(site, creation, plan.server_ports(creation.id), {})
         spec = replace(spec, metadata=replace(spec.metadata, creating=False))

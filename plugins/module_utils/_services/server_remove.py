@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from .._engines import config_drive
 from .._engines.libvirt_client import WAITING, Live, each, power_off, undefine
 from .._model.plan import Step
+from .._model.rebuild import volume_name
 from .._model.servers import Server
 from .ports import plan_removal, remove_ports
 from .server_create import remove_console_log
@@ -26,7 +27,7 @@ def planned_steps(site: Site, servers: Sequence[Server], delete_data_disks: bool
         steps += [
             Step("delete", "volume", disk.name, before={"size": disk.size})
             for disk in told.disks
-            if disk.role == "system" or delete_data_disks
+            if disk.role != "data" or delete_data_disks
         ]
         steps.append(Step("delete", "server", told.name, before={"status": server.status, "flavor": told.flavor or None}))
     return steps
@@ -47,9 +48,14 @@ def remove(site: Site, servers: Sequence[Server], live: Mapping[str, Live], dele
         remove_ports(site.northbound(), ports, release_eips=delete_eip)
     volumes = {volume.id: volume for volume in read_volumes(site.connection, site.scope)}
     for server in servers:
-        for disk in server.metadata.disks:
-            if disk.id in volumes and (disk.role == "system" or delete_data_disks):
-                delete_volume(site.connection, volumes[disk.id])
+        told = server.metadata
+        doomed = [disk.id for disk in told.disks if disk.role != "data" or delete_data_disks]
+        # What a run may have left that was killed while it made another system.
+        begun = volumes.get(site.scope.id("volume", volume_name(told.name, told.generation + 1)))
+        doomed += [begun.id] if begun and not begun.server else []
+        for volume_id in doomed:
+            if volume_id in volumes:
+                delete_volume(site.connection, volumes[volume_id])
         config_drive.remove(site.host.config_drives, server.id)
         remove_console_log(site, server.domain.name)
         undefine(live[server.id].domain, server.domain.nvram)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from .._model.names import Scope
 from .._model.plan import Step
 from .._model.server_request import ServerRequest
 from .._model.servers import Server, from_domain, represent
-from . import failures, server_create, server_power, server_remove, server_update
+from . import failures, server_create, server_power, server_rebuild, server_remove, server_update
 from .exclusive import at_work, exclusive
 from .ports import PortPlan, commit_ports, read_ports, undo_ports
 from .rollback import Rollback
@@ -80,6 +80,8 @@ def _start(site: Site, name: str, domain: Any) -> None:
 def _apply(site: Site, plan: Plan, options: Options) -> None:
     if plan.removals:
         server_remove.remove(site, plan.removals, plan.live, options.delete_data_disks, options.delete_eip)
+    for server in plan.left_over:
+        server_rebuild.clean(site, server)
     with Events(site.connection) as events:
         with Rollback() as rollback:
             _stop(events, plan, options, rollback)
@@ -89,16 +91,40 @@ def _apply(site: Site, plan: Plan, options: Options) -> None:
             each(lambda item: _start(site, *item), list(created.items()))
             started = _domains(plan, [*plan.starts, *plan.resumes])
             server_power.start(list(started.values()))
+        rebuilt = _rebuild(site, plan, options, events) if plan.rebuilds else {}
         unfinished = _domains(plan, plan.unfinished)
-        off = {server.metadata.name for server in plan.stops} - set(started)
+        off = {server.metadata.name for server in plan.stops} - set(started) - set(rebuilt)
         waiting = {name: domain for name, domain in {**created, **unfinished, **started}.items() if name not in off}
-        told = {name: metadata.parse(domain.XMLDesc()) for name, domain in waiting.items()}
-        with step(site, ", ".join(waiting), "wait"):
-            with_cloud_init = [name for name, server in told.items() if server and server.cloud_init]
-            server_power.wait(events, waiting, options.wait_for, with_cloud_init, options.wait_timeout)
-    for domain in {**created, **unfinished}.values():
-        if server := metadata.parse(domain.XMLDesc()):
-            server_update.remember(domain, replace(server, creating=False))
+        _wait(site, events, waiting, options)
+    for domain in {**created, **unfinished, **rebuilt}.values():
+        server_rebuild.finish(site, domain)
+
+
+def _wait(site: Site, events: Events, domains: Mapping[str, Any], options: Options) -> None:
+    told = {name: metadata.parse(domain.XMLDesc()) for name, domain in domains.items()}
+    with step(site, ", ".join(domains), "wait"):
+        with_cloud_init = [name for name, server in told.items() if server and server.cloud_init]
+        server_power.wait(events, domains, options.wait_for, with_cloud_init, options.wait_timeout)
+
+
+def _rebuild(site: Site, plan: Plan, options: Options, events: Events) -> dict[str, Any]:
+    """Give servers their new systems and wait for them; what fails gives the old ones back (spec Q5). Returns the domains, by name."""
+    domains = _domains(plan, [work.server for work in plan.rebuilds])
+    with Rollback() as rollback:
+        for work in plan.rebuilds:
+            live = plan.live[work.server.id]
+            if work.server.active:
+                rollback.add("", work.name, partial(server_power.start, [live.domain]))
+            server_rebuild.exchange(site, work, live, plan.volumes, plan.server_ports(work.server.id), rollback)
+        each(lambda item: _start(site, *item), list(domains.items()))
+        try:
+            _wait(site, events, domains, options)
+        except EcsError as error:
+            error.hint = "The old system is back; the console log tells why the new one did not come up"
+            raise
+    for domain in domains.values():
+        domain.setAutostart(1)
+    return domains
 
 
 def _domains(plan: Plan, servers: Iterable[Server]) -> dict[str, Any]:
@@ -107,12 +133,13 @@ def _domains(plan: Plan, servers: Iterable[Server]) -> dict[str, Any]:
 
 def _stop(events: Events, plan: Plan, options: Options, rollback: Rollback) -> None:
     """Stop what shall stop; a server that is to run again starts again also when something fails."""
+    rebuilt = [work.server for work in plan.rebuilds]
     for server in plan.stops:
-        if server in plan.starts:
+        if server in plan.starts or server in rebuilt:
             rollback.add("", server.metadata.name, partial(server_power.start, [plan.live[server.id].domain]))
     server_power.stop(events, list(_domains(plan, plan.stops).values()), options.stop_timeout, options.force)
     for server in plan.stops:
-        if server not in plan.starts:
+        if server not in plan.starts and server not in rebuilt:
             plan.live[server.id].domain.setAutostart(0)
 
 
