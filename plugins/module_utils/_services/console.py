@@ -42,7 +42,7 @@ def log_paths(host: Host, domain: str) -> list[str]:
 
 def new_password() -> str:
     """A password for one time, and for a screen that shall let nobody in."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+    return "".join(secrets.choice(_ALPHABET) for _place in range(_LENGTH))
 
 
 def _parts(host: Host, domain: str) -> Iterator[bytes]:
