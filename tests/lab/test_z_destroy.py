@@ -119,4 +119,7 @@ def test_a_failed_build_gives_back_what_it_made_and_says_so(cloud: Cloud, lab: L
     assert host.run(["virsh", "list", "--all", "--name"]).stdout.split() == []
     assert host.run(["find", "/var/lib/altostratus/volumes", "/var/lib/altostratus/config-drives", "-type", "f"]).stdout == ""
     cloud.play("destroy")
-    assert left(lab) == {}
+    # What failed, and why, is kept to be read (spec V1).
+    record = "/var/log/altostratus/failures.jsonl"
+    assert left(lab) == {"hv1 files": [record]}
+    assert "ECS_NO_SPACE" in host.run(["cat", record]).stdout
