@@ -152,36 +152,14 @@ CLOUD = {
 
 
 def _play(name: str, *arguments: str) -> None:
-    run(
-        *IN_LAB,
-        "ansible-playbook",
-        "-i",
-        LAB / "inventory.yml",
-        f"altostratus.ecs.{name}",
-        "-e",
-        f"@{EXAMPLE}/cloud.yml",
-        *arguments,
-        environment=CLOUD,
-    )
+    inventory, book = str(LAB / "inventory.yml"), f"altostratus.ecs.{name}"
+    run(*IN_LAB, "ansible-playbook", "-i", inventory, book, "-e", f"@{EXAMPLE}/cloud.yml", *arguments, environment=CLOUD)
 
 
 def _page() -> None:
     inventory = run(*IN_LAB, "ansible-inventory", "-i", LAB / "inventory.yml", "-i", LAB / "servers.ecs.yml", "--host", "web")
     address = json.loads(inventory)["ecs_eip"]
-    fetch = (
-        "ip",
-        "netns",
-        "exec",
-        "ecs-internet",
-        "curl",
-        "--silent",
-        "--fail",
-        "--max-time",
-        "5",
-        "--output",
-        "/dev/null",
-        f"http://{address}/",
-    )
+    fetch = f"ip netns exec ecs-internet curl --silent --fail --max-time 5 --output /dev/null http://{address}/".split()
     deadline = time.monotonic() + 120
     while subprocess.run(fetch, check=False).returncode:
         if time.monotonic() > deadline:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -116,9 +117,7 @@ def take_turns(contenders: Mapping[str, Work], repetitions: int = 3, before: Cal
 # --- programs ------------------------------------------------------------------------------------------------------------------------
 
 
-def run(
-    *command: str | Path, stdin: str | None = None, environment: Mapping[str, str] | None = None, patience: float | None = None
-) -> str:
+def run(*command: str | Path, stdin: str | None = None, environment: Mapping[str, str] | None = None, patience: float | None = None) -> str:
     """Run a program that must succeed; returns what it prints.
 
     :param patience: seconds after which it is stopped, with :exc:`subprocess.TimeoutExpired`.
@@ -202,7 +201,8 @@ ON_HOST = Path("/var/tmp/altostratus-bench")
 
 def on_host(host: str, script: str, *arguments: str) -> float:
     """Run a script of ``bare`` on a host of the lab; it prints, last, the seconds that its work took."""
-    return float(run(LAB / "bin/ssh", host, "python3", ON_HOST / script, *arguments).splitlines()[-1])
+    command = shlex.join(["python3", str(ON_HOST / script), *arguments])
+    return float(run(LAB / "bin/ssh", host, command).splitlines()[-1])
 
 
 # --- the table -----------------------------------------------------------------------------------------------------------------------
