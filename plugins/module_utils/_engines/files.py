@@ -65,16 +65,18 @@ def remove(path: str) -> None:
 
 
 @contextmanager
-def lock(path: str, wait: bool = True) -> Iterator[bool]:
+def lock(path: str, wait: bool = True, shared: bool = False) -> Iterator[bool]:
     """Hold a lock file for the length of a ``with`` block; the kernel frees it when the holder dies.
 
     The value is False when *wait* is false and another process holds it. The file goes when its last holder leaves, so
     whoever waited looks again whether what it locked is still the file of that name.
+
+    :param shared: beside others that share it, and nobody who does not.
     """
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             os.close(handle)
             yield False
@@ -86,8 +88,12 @@ def lock(path: str, wait: bool = True) -> Iterator[bool]:
     try:
         yield True
     finally:
-        remove(path)
+        if not shared:
+            remove(path)
         os.close(handle)
+        if shared:
+            with lock(path, wait=False):  # whoever gets it was the last
+                pass
 
 
 def digests(path: str, algorithms: Iterable[str]) -> dict[str, str]:

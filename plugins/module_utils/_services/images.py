@@ -85,11 +85,11 @@ def find_image(library: str, scope: Scope, name: str) -> Image:
 
 @contextmanager
 def in_use(image: Image) -> Iterator[None]:
-    """Keep an image from being removed for the length of a ``with`` block.
+    """Keep an image from being removed for the length of a ``with`` block, beside others that use it.
 
     :raises NotFound: when it is gone already.
     """
-    with files.lock(_lock(image.library, image.id)):
+    with files.lock(_lock(image.library, image.id), shared=True):
         if _read(image.library, image.id) is None:
             raise NotFound("image", image.name, f"library {image.library}", "It was removed a moment ago")
         yield
