@@ -124,8 +124,7 @@ steps:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.altostratus.ecs.plugins.module_utils import _module
-from ansible_collections.altostratus.ecs.plugins.module_utils._engines.host import read_host
+from ansible_collections.altostratus.ecs.plugins.module_utils import _login_module
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import InvalidInput
 from ansible_collections.altostratus.ecs.plugins.module_utils._services import server_login
 
@@ -137,7 +136,6 @@ SERVER: dict[str, Any] = {
     "key": {"type": "str", "no_log": False},
     "user": {"type": "str"},
 }
-DEFAULTS = ("state", "public_keys", "exclusive", "key", "user")
 
 
 def key_request(item: dict[str, Any]) -> server_login.KeyRequest:
@@ -154,31 +152,7 @@ def key_request(item: dict[str, Any]) -> server_login.KeyRequest:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **_module.list_form(SERVER, "servers", DEFAULTS),
-            "wait_timeout": {"type": "int", "default": 60},
-            **_module.SCOPE_OPTIONS,
-            **_module.LIBVIRT_OPTIONS,
-        },
-        mutually_exclusive=[("name", "servers")],
-        required_one_of=[("name", "servers")],
-        supports_check_mode=True,
-    )
-
-    def service() -> _module.Result:
-        host = read_host()
-        steps, told = server_login.set_keys(
-            module.params["libvirt_uri"],
-            host,
-            _module.scope_of(module, host),
-            [key_request(item) for item in _module.items(module, SERVER, "servers", DEFAULTS)],
-            module.params["wait_timeout"],
-            module.check_mode,
-        )
-        return _module.Result(steps, _module.returned(module, "servers", "server", told))
-
-    _module.run(module, service)
+    _login_module.run(AnsibleModule(**_login_module.arguments(SERVER)), SERVER, key_request, server_login.set_keys)
 
 
 if __name__ == "__main__":

@@ -99,8 +99,7 @@ steps:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.altostratus.ecs.plugins.module_utils import _module
-from ansible_collections.altostratus.ecs.plugins.module_utils._engines.host import read_host
+from ansible_collections.altostratus.ecs.plugins.module_utils import _login_module
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import InvalidInput
 from ansible_collections.altostratus.ecs.plugins.module_utils._services import server_login
 
@@ -109,7 +108,6 @@ SERVER: dict[str, Any] = {
     "user": {"type": "str"},
     "password": {"type": "str", "no_log": True},
 }
-DEFAULTS = ("user", "password")
 
 
 def password_request(item: dict[str, Any]) -> server_login.PasswordRequest:
@@ -119,31 +117,7 @@ def password_request(item: dict[str, Any]) -> server_login.PasswordRequest:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **_module.list_form(SERVER, "servers", DEFAULTS),
-            "wait_timeout": {"type": "int", "default": 60},
-            **_module.SCOPE_OPTIONS,
-            **_module.LIBVIRT_OPTIONS,
-        },
-        mutually_exclusive=[("name", "servers")],
-        required_one_of=[("name", "servers")],
-        supports_check_mode=True,
-    )
-
-    def service() -> _module.Result:
-        host = read_host()
-        steps, told = server_login.reset_passwords(
-            module.params["libvirt_uri"],
-            host,
-            _module.scope_of(module, host),
-            [password_request(item) for item in _module.items(module, SERVER, "servers", DEFAULTS)],
-            module.params["wait_timeout"],
-            module.check_mode,
-        )
-        return _module.Result(steps, _module.returned(module, "servers", "server", told))
-
-    _module.run(module, service)
+    _login_module.run(AnsibleModule(**_login_module.arguments(SERVER)), SERVER, password_request, server_login.reset_passwords)
 
 
 if __name__ == "__main__":
