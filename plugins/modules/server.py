@@ -80,8 +80,8 @@ options:
     description:
       - Size by name, such as V(s7n.medium.2); family and generation, size, GiB of memory a vCPU.
       - Required for a new server, unless O(vcpus) and O(memory) are given.
-      - A server that is stopped takes any other size. One that runs grows as far as O(max_vcpus) and O(max_memory) let it, for everything
-        else it has to be off, see O(allow_stop).
+      - A server that is stopped takes any other size that its host would take in a new server. One that runs grows as far as O(max_vcpus)
+        and O(max_memory) let it, for everything else it has to be off, see O(allow_stop).
     type: str
   vcpus: &vcpus
     description: Number of vCPUs, together with O(memory).

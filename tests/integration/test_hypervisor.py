@@ -97,6 +97,31 @@ def test_a_host_takes_what_it_is_for(
         assert not call(server, **{**WEB, **options})["changed"]
 
 
+@pytest.mark.parametrize(
+    ("settled", "flavor", "code", "words"),
+    [
+        ({"flavors": ["s7n.small.*"]}, "s7n.large.025", "ECS_NOT_OFFERED", "server web: host hv1 offers flavors s7n.small.* only"),
+        ({"flavors": ["s7n.small.*"]}, "c7.small.05", "ECS_NOT_OFFERED", "offers flavors s7n.small.* only"),
+        ({"dedicated_to": ["bank"]}, "s7n.large.025", "ECS_DEDICATED", "server web: host hv1 is dedicated to bank"),
+        ({"maintenance": True}, "s7n.large.025", "ECS_MAINTENANCE", "server web: host hv1 is in maintenance"),
+        ({"flavors": ["s7n.*"], "dedicated_to": ["shop"]}, "s7n.large.025", None, ""),
+    ],
+)
+def test_another_size_is_one_that_the_host_takes(
+    call: Any, hypervisor_alone: Any, settled: dict[str, Any], flavor: str, code: str | None, words: str
+) -> None:
+    """Z3: a server becomes what a new one could be; it is not stopped for what its host refuses, and keeps its size as long as it likes."""
+    call(server, **WEB)
+    settle(hypervisor_alone, **settled)
+    assert not call(server, **WEB)["changed"]
+    assert call(server, name="web", max_memory=1024, allow_stop=True)["server"]["max_memory"] == 1024
+    session = hypervisor_alone.connection.lookupByName("shop.web").ID()
+    told = call(server, fails=code is not None, name="web", flavor=flavor, allow_stop=True)
+    assert told.get("error_code") == code
+    assert words in told.get("msg", "")
+    assert (hypervisor_alone.connection.lookupByName("shop.web").ID() == session) is (code is not None)
+
+
 def test_flavors_that_are_to_be_had(call: Any, hypervisor_alone: Any) -> None:
     """F7: sold out by zone, hidden when asked, the latest generation only; the host has 2560 MiB and 64 vCPUs to give."""
     call(server, **WEB)

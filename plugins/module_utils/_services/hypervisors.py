@@ -85,7 +85,7 @@ def represent(connection: Any, host: Host) -> dict[str, Any]:
 
 
 def check_admission(host: Host, project: str, name: str, size: Flavor, dedicated: bool | None) -> None:
-    """See that this host takes a new server of that kind at all.
+    """See that this host takes a new server of that kind at all, or one that becomes of that kind.
 
     :raises EcsError: ECS_MAINTENANCE, ECS_DEDICATED, ECS_NOT_OFFERED.
     """

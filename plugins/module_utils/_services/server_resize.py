@@ -15,8 +15,10 @@ from .._engines import guest_agent, libvirt_client
 from .._engines.storage_pool import definition
 from .._model import cpu, domain_size, domain_xml, pinning
 from .._model.errors import EcsError, InvalidInput, NotFound
+from .._model.flavors import Flavor
 from .._model.resize import Resize
 from .._model.servers import Server
+from .hypervisors import check_admission
 from .images import find_image
 from .rollback import Rollback
 from .site import Site
@@ -37,11 +39,15 @@ def bind(site: Site, server: Server, resize: Resize) -> Resize:
 
 
 def check(site: Site, server: Server, xml: str, resize: Resize) -> None:
-    """See that the server's image is content with the new size, one that is gone has no say, and that its definition takes it.
+    """See that the host takes a server of the new size (spec Z3), that its image is content with it, one that is gone has no say, and that
+    its definition takes it.
 
     :param xml: the definition.
-    :raises EcsError: when the size is too small, or somebody has laid out the server by hand.
+    :raises EcsError: when it is not for this host, too small, or somebody has laid out the server by hand.
     """
+    if not {"flavor", "vcpus", "memory"}.isdisjoint(resize.after):
+        size = Flavor(resize.flavor, resize.size.vcpus, resize.size.memory)
+        check_admission(site.host, server.metadata.project, server.metadata.name, size, dedicated=None)
     _edit(xml, resize)
     with suppress(NotFound):
         image = find_image(site.host.image_library, site.scope, server.metadata.image)
