@@ -18,15 +18,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.altostratus.ecs.plugins.module_utils._engines import files
 from ansible_collections.altostratus.ecs.plugins.module_utils._engines.ovsdb import Northbound
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.images import Image, Source, dump
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.names import Scope
@@ -203,6 +205,9 @@ def call(ovn: Ovn, capsys: pytest.CaptureFixture[str], play: Play, tmp_path: Pat
     """
 
     def execute(module: ModuleType, check: bool = False, fails: bool = False, **options: Any) -> dict[str, Any]:
+        # A module is a process of its own: it tells no warnings of an earlier one.
+        warnings._global_warnings.clear()
+        warnings._global_deprecations.clear()
         given = {name: value for name, value in {"project": "shop", **options}.items() if value is not None}
         result: dict[str, Any]
         if hasattr(module, "main"):
@@ -372,7 +377,19 @@ class Qemu:
 
 
 @pytest.fixture(scope="session")
-def private_libvirtd() -> Iterator[Qemu]:
+def screens() -> Iterator[tuple[int, int]]:
+    """First and last of the ports on which guests show their screens; no other run of these tests has them at the same time.
+
+    libvirt gives a guest a port that it saw free, and QEMU takes it a while later: two daemons can choose the same.
+    """
+    with ExitStack() as stack:
+        locks = ((first, f"{tempfile.gettempdir()}/altostratus-ports-{first}.lock") for first in range(20000, 30000, 50))
+        first = next(first for first, path in locks if stack.enter_context(files.lock(path, wait=False)))
+        yield first, first + 49
+
+
+@pytest.fixture(scope="session")
+def private_libvirtd(screens: tuple[int, int]) -> Iterator[Qemu]:
     """The daemon runs as nobody, in directories of its own: it meets no other, and sees no /dev/kvm."""
     import libvirt
 
@@ -380,7 +397,10 @@ def private_libvirtd() -> Iterator[Qemu]:
     nobody = pwd.getpwnam("nobody")
     config = directory / "config/libvirt"
     config.mkdir(parents=True)
-    (config / "qemu.conf").write_text('security_driver = "none"\nremember_owner = 0\nstdio_handler = "file"\nnamespaces = []\n')
+    (config / "qemu.conf").write_text(
+        'security_driver = "none"\nremember_owner = 0\nstdio_handler = "file"\nnamespaces = []\n'
+        f"remote_display_port_min = {screens[0]}\nremote_display_port_max = {screens[1]}\n"
+    )
     # No keepalive: a test that has no use for the daemon does not answer it either.
     settings = {
         "unix_sock_dir": f'"{directory}/run/libvirt"',
