@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_xml, metadata, servers
+from ansible_collections.altostratus.ecs.plugins.module_utils._model import domain_xml, metadata, servers, times
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.errors import EcsError
 
 TOLD = metadata.ServerMetadata(
@@ -211,6 +212,19 @@ def test_status(state, status):
     done = replace(SPEC, metadata=replace(TOLD, creating=False))
     assert servers.from_domain(domain_xml.build(done), state, "hv1").status == status
     assert servers.from_domain(domain_xml.build(SPEC), state, "hv1").status == "creating"
+
+
+TASKS = ("starting", "stopping", "restarting", "deleting", "resizing", "reinstalling", "changing_os")
+
+
+@pytest.mark.parametrize(("age", "stuck"), [(0, False), (1790, False), (1810, True)])
+@pytest.mark.parametrize("task", TASKS)
+def test_status_while_a_run_is_at_it(task, age, stuck):
+    """Spec appendix A, R9: what is being done, and faulty when that takes more than half an hour."""
+    since = times.stamp(times.now() - timedelta(seconds=age))
+    done = replace(SPEC, metadata=replace(TOLD, creating=False))
+    facts = replace(domain_xml.parse(domain_xml.build(done)), task=metadata.Task(task, since))
+    assert servers.Server(facts, facts.metadata, 1, "hv1").status == ("faulty" if stuck else task)
 
 
 def test_exchanged_system_keeps_all_that_is_settled():

@@ -112,6 +112,19 @@ def test_project_names_refused(project):
         Scope("local", project)
 
 
+@pytest.mark.parametrize("name", ["web_01", "sg-AB", "a.b", "x" * 64])
+def test_names(name):
+    """Spec M1, G3, appendix B."""
+    assert check_name("name", name) == name
+
+
+@pytest.mark.parametrize("name", ["web 01", "", "x" * 65, "wéb", "web\n"])
+def test_names_refused(name):
+    """Spec M1, G3, appendix B."""
+    with pytest.raises(InvalidInput, match="not a valid name"):
+        check_name("name", name)
+
+
 def test_check_name_tells_the_option():
     with pytest.raises(InvalidInput, match=r"data_disks\.name: 'a/b' is not a valid name"):
         check_name("data_disks.name", "a/b")

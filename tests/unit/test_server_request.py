@@ -65,6 +65,19 @@ def test_a_batch_has_numbered_host_names():
     assert [(server.name, server.hostname) for server in told] == [("web-0001", "front07"), ("web-0002", "front08")]
 
 
+def test_description_at_its_limit():
+    """Spec G4, appendix B; one character more is refused, see test_plan."""
+    assert request(description="x" * 255).description == "x" * 255
+
+
+def test_data_disks_at_their_limit():
+    """Spec S8, appendix B."""
+    disks = [{"name": f"d{number}", "size": 1} for number in range(24)]
+    assert len(request(data_disks=disks[:23]).data_disks) == 23
+    with pytest.raises(InvalidInput, match="24 are too many disks"):
+        request(data_disks=disks)
+
+
 @pytest.mark.parametrize("timezone", ["Europe/Berlin", "UTC", "America/Argentina/Buenos_Aires", "Etc/GMT+1"])
 def test_time_zones(timezone):
     """Spec T2."""
