@@ -87,6 +87,9 @@ def main() -> None:
     took.append(("Page: the shop opens", opened))
     title, command = phases[-1]
     took.append((title, run(title, command)))
+    console = ("-m", "altostratus.ecs.server_console", "-a", "project=shop name=db lines=5")
+    title, host = "Console: what db said last", str(hosts["db"]["ecs_hypervisor"])
+    took.append((title, run(title, (*IN_LAB, "ansible", host, "-i", str(LAB / "inventory.yml"), *console))))
 
     print("\n\033[1m== What was built\033[0m\n" + table(hosts))
     print("\n\033[1m== The inventory\033[0m\n" + captured(*INVENTORY, "--graph", "project_shop"))

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -39,6 +42,51 @@ def constants(path: Path) -> dict[str, str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def options(module: str) -> dict[str, Any]:
+    """The options of a module, those of the fragments included."""
+    documentation = yaml.safe_load(constants(ROOT / f"plugins/modules/{module}.py")["DOCUMENTATION"])
+    fragments = [name.rpartition(".")[2] for name in documentation["extends_documentation_fragment"]]
+    shared = [yaml.safe_load(text).get("options", {}) for name in fragments for text in [fragment(name)]]
+    return {name: option for part in (*shared, documentation.get("options", {})) for name, option in part.items()}
+
+
+def fragment(name: str) -> str:
+    (text,) = re.findall(r'DOCUMENTATION = r"""(.*?)"""', (ROOT / f"plugins/doc_fragments/{name}.py").read_text(), re.DOTALL)
+    return str(text)
+
+
+def unknown(given: Any, known: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Options that do not exist, and values that an option does not take."""
+    for item in given if isinstance(given, list) else [given]:
+        if not isinstance(item, Mapping):
+            continue
+        for name, value in item.items():
+            if name not in known:
+                yield f"{where}.{name}"
+            elif "suboptions" in known[name]:
+                yield from unknown(value, known[name]["suboptions"], f"{where}.{name}")
+            elif value not in known[name].get("choices", [value]):
+                yield f"{where}.{name}: {value}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_yaml_on_a_page_is_what_modules_take(path):
+    """Tasks of ours, and the servers of a cloud."""
+    wrong = []
+    for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        written = yaml.safe_load(block)
+        for task in written if isinstance(written, list) else []:
+            for name, given in task.items():
+                if name.startswith("altostratus.ecs."):
+                    wrong += unknown(given, options(name.rpartition(".")[2]), name)
+        if isinstance(written, dict):
+            wrong += unknown(written.get("cloud_servers", []), options("server"), "cloud_servers")
+    assert wrong == []
 
 
 def test_action_group_lists_every_module():
