@@ -64,5 +64,10 @@ class ActionModule(ActionBase):
             placed = place(servers, hypervisors, options["project"], spread, options["server_groups"], options["quotas"])
         except EcsError as error:
             return {"failed": True, "msg": str(error), "error_code": error.code}
-        told = {"servers": placed.servers, "placement": by_hypervisor(placed.servers, hypervisors), "warnings": placed.warnings}
+        told = {
+            "servers": placed.servers,
+            "placement": by_hypervisor(placed.servers, hypervisors),
+            "reclaims": placed.reclaims,
+            "warnings": placed.warnings,
+        }
         return {"changed": False, **told, **hidden(servers)}

@@ -171,4 +171,12 @@ volumes:
   returned: success
   type: dict
   sample: {hv1: [{name: shared, size: 20}]}
+reclaims:
+  description:
+    - Preemptible servers that must go for servers which find no room, each with C(id), C(name), C(project), C(hypervisor), and when it goes
+      (C(reclaim_at)) where it was told already.
+    - M(altostratus.ecs.server) gives them notice when it makes the others.
+  returned: success
+  type: list
+  elements: dict
 """

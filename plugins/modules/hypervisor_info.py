@@ -90,7 +90,7 @@ hypervisor:
     servers:
       description:
         - Servers of all projects with C(id), C(name), C(project), C(vcpus), C(memory) in MiB, C(status), C(tags), C(created),
-          C(server_group) and C(server_group_policy).
+          C(server_group), C(server_group_policy), C(preemptible), C(priority) and C(reclaim_at).
       type: list
       elements: dict
 """

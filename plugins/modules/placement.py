@@ -22,7 +22,10 @@ options:
   servers:
     description:
       - Servers in the words of M(altostratus.ecs.server). C(name), C(count), C(flavor) or C(vcpus) and C(memory), C(az), C(dedicated),
-        C(server_group), C(server_group_policy), C(state) and addresses in C(nics) are looked at; everything else passes through.
+        C(server_group), C(server_group_policy), C(preemptible), C(state) and addresses in C(nics) are looked at; everything else passes
+        through.
+      - A server that finds no room goes where the fewest preemptible ones of the lowest priority have to give way; RV(reclaims) tells
+        which. A preemptible server that finds none is left out, with a warning.
       - C(az) V(random) draws a zone from a hash over project and flavor. Where the flavor is sold out there, the next zone has it.
     type: list
     elements: dict
@@ -108,8 +111,8 @@ EXAMPLES = r"""
 RETURN = r"""
 servers:
   description:
-    - Every single server with its C(hypervisor), which is null for one that is to be absent and is; one in a group with its
-      C(server_group_policy).
+    - Every single server with its C(hypervisor), which is null for one that is to be absent and is, and for a preemptible one without room;
+      one in a group with its C(server_group_policy).
   returned: success
   type: list
   elements: dict
@@ -117,4 +120,12 @@ placement:
   description: By hypervisor, its servers in the words of M(altostratus.ecs.server); hypervisors without servers have an empty list.
   returned: success
   type: dict
+reclaims:
+  description:
+    - Preemptible servers that must go for servers which find no room, each with C(id), C(name), C(project), C(hypervisor), and when it goes
+      (C(reclaim_at)) where it was told already.
+    - M(altostratus.ecs.server) gives them notice when it makes the others.
+  returned: success
+  type: list
+  elements: dict
 """

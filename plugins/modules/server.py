@@ -251,6 +251,28 @@ options:
       - Whether O(state=absent) is refused, and scheduled deletion passes the server by. A new server is not protected.
       - It is lifted by V(false), which may stand in the same call as O(state=absent).
     type: bool
+  scheduled_deletion: &scheduled_deletion
+    description:
+      - When the server's host deletes it by itself, as O(state=absent) does; data disks and public address are kept.
+      - A time such as V(2026-12-31T22:00:00Z), or a number of minutes, hours, days or weeks from now such as V(90m), V(12h), V(7d) or
+        V(2w); at least an hour and at most 3 years ahead. It may be changed until then; the empty string withdraws it.
+      - A duration counts from each run, which puts the deletion off anew.
+      - A server that is protected from deletion stays; M(altostratus.ecs.server_failure_info) tells then.
+    type: str
+  preemptible: &preemptible
+    description:
+      - Whether a new server gives way to servers that are not preemptible and find no room. It is told five minutes before, by its metadata
+        C(spot/instance-action) and status C(reclaiming), and then deleted by its host; data disks and public address are kept.
+      - Which of them go first tells O(priority).
+      - It cannot be protected from deletion, gets no other size and no other image, and its system disk cannot be detached. Once it is
+        told, only its host deletes it.
+      - It is never changed; the server is one from the beginning, or not.
+    type: bool
+  priority: &priority
+    description:
+      - Priority of a preemptible server, 0 to 100, by default 0. Those of the lowest priority are reclaimed first; of equal ones as few as
+        possible, the newest first.
+    type: int
   servers:
     description: Many servers, in the words of the single form. The call's other options hold for all of them.
     type: list
@@ -294,6 +316,9 @@ options:
       server_group_policy: *server_group_policy
       description: *description
       deletion_protection: *deletion_protection
+      scheduled_deletion: *scheduled_deletion
+      preemptible: *preemptible
+      priority: *priority
   wait_for:
     description:
       - How far servers that were created or started must be when the module returns.
@@ -331,6 +356,13 @@ options:
     description: With O(state=absent), remove the data disks as well. By default they are kept.
     type: bool
     default: false
+  reclaim_timeout:
+    description:
+      - Seconds to wait for room that preemptible servers have, for a server that is to be made, or to grow, and finds none.
+      - They are given five minutes' notice, so that less than 330 is not enough. With V(0) the call fails once the notice is given, with
+        C(ECS_RECLAIMING), and says when to run again.
+    type: int
+    default: 0
   delete_eip:
     description: With O(state=absent), release the public address as well. By default it is kept, unbound.
     type: bool
@@ -409,6 +441,30 @@ EXAMPLES = r"""
     allow_stop: true
     wait_for: cloud_init
 
+- name: For a week, unless it is put off
+  altostratus.ecs.server:
+    project: shop
+    name: web-next
+    scheduled_deletion: 7d
+
+- name: Workers that give way to whatever needs their room
+  altostratus.ecs.server:
+    project: shop
+    name: worker
+    count: 2
+    flavor: s7n.medium.2
+    image: debian-13
+    preemptible: true
+    priority: 10
+
+- name: A server that cannot wait, but for the room of such workers
+  altostratus.ecs.server:
+    project: shop
+    name: urgent
+    flavor: s7n.medium.4
+    image: debian-13
+    reclaim_timeout: 400
+
 - name: Remove it with everything that it had
   altostratus.ecs.server:
     project: shop
@@ -449,7 +505,7 @@ servers:
     status:
       description:
         - One of C(creating), C(running), C(stopped), C(starting), C(stopping), C(restarting), C(resizing), C(reinstalling),
-          C(changing_os), C(deleting), C(paused), C(faulty).
+          C(changing_os), C(deleting), C(reclaiming), C(paused), C(faulty).
         - What is between two states for more than half an hour is C(faulty).
       type: str
     flavor:
@@ -529,6 +585,18 @@ servers:
     deletion_protection:
       description: Whether it is protected from deletion.
       type: bool
+    scheduled_deletion:
+      description: When its host deletes it, in UTC; null for never.
+      type: str
+    preemptible:
+      description: Whether it gives way to others.
+      type: bool
+    priority:
+      description: Its priority among preemptible servers; null where it is none.
+      type: int
+    reclaim_at:
+      description: When its host reclaims it, in UTC; null where it was not told to go.
+      type: str
     hostname:
       description: The guest's first host name.
       type: str
@@ -611,6 +679,9 @@ SERVER: dict[str, Any] = {
     "server_group_policy": {"type": "str", "choices": list(POLICIES)},
     "description": {"type": "str"},
     "deletion_protection": {"type": "bool"},
+    "scheduled_deletion": {"type": "str"},
+    "preemptible": {"type": "bool"},
+    "priority": {"type": "int"},
 }
 CALL: dict[str, Any] = {
     "wait_for": {"type": "str", "choices": ["none", "running", "agent", "cloud_init"], "default": "running"},
@@ -621,6 +692,7 @@ CALL: dict[str, Any] = {
     "allow_duplicate_name": {"type": "bool", "default": False},
     "delete_data_disks": {"type": "bool", "default": False},
     "delete_eip": {"type": "bool", "default": False},
+    "reclaim_timeout": {"type": "int", "default": 0},
 }
 
 

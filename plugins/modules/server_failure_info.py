@@ -11,6 +11,7 @@ short_description: Read what has failed with servers
 description:
   - Returns the failures of module M(altostratus.ecs.server) on the hypervisor that it runs on, which remembers the last 1000 of them.
   - A server whose creation failed is gone, as all that was made is given back; why, and with which code, is found here.
+  - So are the notices that preemptible servers were given.
   - A request that is refused because it names something wrong, or that does not exist, is no failure.
 author:
   - altostratus.ecs contributors (@altostratus)
@@ -45,14 +46,14 @@ failures:
       description: When, in UTC.
       type: str
     kind:
-      description: C(creation), which was undone, or C(operation) on servers that exist.
+      description: C(creation), which was undone, C(operation) on servers that exist, or C(interruption) of a preemptible server.
       type: str
     servers:
       description: The server that failed, or all servers of the call, each with C(name) and C(id).
       type: list
       elements: dict
     task:
-      description: The state that was asked for.
+      description: The state that was asked for; C(reclaim) for an interruption.
       type: str
     code:
       description: The error's code.

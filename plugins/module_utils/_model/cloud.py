@@ -130,7 +130,8 @@ def decide(
     :param hypervisors: results of hypervisor_info by inventory name.
     :param quotas: see :func:`placement.place`.
     :returns: ``servers`` (every single one with its ``hypervisor``), by hypervisor ``placement`` (its servers in the words of
-      module server, keys and server groups resolved) and ``volumes`` (its volumes in the words of module volume), and ``warnings``.
+      module server, keys and server groups resolved) and ``volumes`` (its volumes in the words of module volume), ``reclaims`` (the
+      preemptible servers that must go before) and ``warnings``.
     :raises EcsError: when a server fits nowhere.
     """
     hosts = [{**facts, "name": name} for name, facts in hypervisors.items()]
@@ -148,7 +149,11 @@ def decide(
     for host in hosts:
         homes.update({item["name"]: host["name"] for item in host["servers"] if item["project"] == project})
     volumes: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    # Preemptible servers that there is no room for; their volumes wait for them.
+    left_out = {server["name"] for server in servers if server["hypervisor"] is None and server.get("state") != "absent"}
     for volume in cloud.volumes:
+        if volume.get("server") in left_out and not volume.get("hypervisor"):
+            continue
         home = volume.get("hypervisor") or homes.get(volume.get("server") or "") or ""
         if home not in hypervisors:
             raise EcsError(
@@ -157,4 +162,10 @@ def decide(
                 f"Name its server, or as hypervisor one of {', '.join(sorted(hypervisors))}",
             )
         volumes[home].append({key: value for key, value in volume.items() if key != "hypervisor"})
-    return {"servers": servers, "placement": dict(placed), "volumes": dict(volumes), "warnings": decision.warnings}
+    return {
+        "servers": servers,
+        "placement": dict(placed),
+        "volumes": dict(volumes),
+        "reclaims": decision.reclaims,
+        "warnings": decision.warnings,
+    }

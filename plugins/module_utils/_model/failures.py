@@ -1,19 +1,19 @@
 # Copyright: Contributors to the altostratus.ecs project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has failed with servers: creations, which were undone, and operations (spec V1, V2)."""
+"""What has failed with servers: creations, which were undone, and operations (spec V1, V2); and who was told to go (spec K1)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .errors import EcsError, InvalidInput, NotFound
 from .names import Scope
 
-CREATION, OPERATION = "creation", "operation"
+CREATION, OPERATION, INTERRUPTION = "creation", "operation", "interruption"
 KEPT = 1000
 """So many failures of a host are remembered."""
 
@@ -23,7 +23,7 @@ class Failure:
     """One failed task.
 
     :param time: when, in UTC.
-    :param kind: ``creation`` or ``operation``.
+    :param kind: ``creation``, ``operation`` or ``interruption``.
     :param servers: names of the servers of the call, or only of the one that failed.
     :param task: what was asked, such as ``present`` or ``stopped``.
     :param code: the error's.
@@ -49,6 +49,16 @@ class Failure:
 def matters(error: EcsError) -> bool:
     """Whether an error is a failure to be remembered: one that tells of a wrong word only is not."""
     return not isinstance(error, (InvalidInput, NotFound))
+
+
+def is_repeated(failure: Failure, before: Iterable[Failure]) -> bool:
+    """Whether the last failure of the same servers was the same, but for the time."""
+    last = next((old for old in reversed(list(before)) if (old.region, old.project, old.servers) == _whose(failure)), None)
+    return last is not None and replace(last, time=failure.time) == failure
+
+
+def _whose(failure: Failure) -> tuple[str, str, tuple[str, ...]]:
+    return failure.region, failure.project, failure.servers
 
 
 def dump(failure: Failure) -> str:

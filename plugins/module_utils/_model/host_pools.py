@@ -12,6 +12,7 @@ from typing import Any
 
 from .flavors import Flavor
 from .hypervisors import is_offered, memory_free, refusal, vcpus_free
+from .preemption import Preemptible, make_room, preemptibles
 
 
 @dataclass(eq=False)
@@ -20,6 +21,8 @@ class Candidate:
 
     :param dedicated: to the project (spec C3).
     :param flavors: patterns of those it offers; none for all.
+    :param servers: those that it has, as module hypervisor_info tells.
+    :param going: ids of those among them that give way to servers which are placed.
     :param pools: those that hold it.
     """
 
@@ -29,11 +32,23 @@ class Candidate:
     vcpus: int
     dedicated: bool = False
     flavors: tuple[str, ...] = ()
+    servers: Sequence[Mapping[str, Any]] = ()
+    going: set[str] = field(default_factory=set)
     pools: list[Pool] = field(default_factory=list)
 
     def fits(self, size: Flavor) -> bool:
         """Whether there is room for a server of this size."""
         return self.memory >= size.memory and self.vcpus >= size.vcpus
+
+    def make_room(self, size: Flavor) -> list[Preemptible] | None:
+        """The preemptible servers that must go so that a server of this size fits; None when that does not help."""
+        staying = [server for server in preemptibles(self.servers) if server.id not in self.going]
+        return make_room(staying, size.vcpus - self.vcpus, size.memory - self.memory)
+
+    def let_go(self, server: Preemptible) -> None:
+        """Count on the room of a server that gives way."""
+        self.going.add(server.id)
+        self.take(Flavor("", -server.vcpus, -server.memory))
 
     def take(self, size: Flavor) -> None:
         """Give room to a server."""
@@ -110,6 +125,7 @@ class Pools:
                 vcpus=vcpus_free(item),
                 dedicated=bool(item.get("dedicated_to")),
                 flavors=tuple(item.get("flavors") or ()),
+                servers=item.get("servers") or (),
             )
         self._offers = {host.flavors for host in self.hosts.values()}
         self._admitted: dict[frozenset[str], frozenset[tuple[str, ...]]] = {}

@@ -74,6 +74,8 @@ class ServerMetadata:
     :param threads_per_core: what the user asked for (spec HT2); 0 for nothing.
     :param creating: not finished yet; the next run completes it.
     :param deletion_protection: state absent is refused.
+    :param scheduled_deletion: when it goes by itself, UTC as ``created``; empty for never (spec D8).
+    :param preemptible: whether it gives way to others, by *priority*; *reclaim_at* is when, once it was told (spec B6 to B10).
     """
 
     region: str
@@ -100,6 +102,10 @@ class ServerMetadata:
     creating: bool = False
     threads_per_core: int = 0
     deletion_protection: bool = False
+    scheduled_deletion: str = ""
+    preemptible: bool = False
+    priority: int = 0
+    reclaim_at: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     nics: tuple[Nic, ...] = ()
     disks: tuple[Disk, ...] = ()
@@ -121,7 +127,7 @@ class Task:
 
 _TEXTS = (
     "region", "project", "name", "display_name", "az", "flavor", "image", "image_id", "key", "login", "user", "os_type", "timezone",
-    "hostname", "server_group", "server_group_policy", "user_data", "created",
+    "hostname", "server_group", "server_group_policy", "user_data", "created", "scheduled_deletion", "reclaim_at",
 )  # fmt: skip
 _NIC_TEXTS = ("id", "name", "mac", "address", "cidr", "subnet", "vpc")
 _DISK_TEXTS = ("id", "name", "role", "type", "mount", "filesystem")
@@ -145,6 +151,9 @@ def element(metadata: ServerMetadata, tag: str = _TAG) -> ET.Element:
         root.set("threads_per_core", str(metadata.threads_per_core))
     if metadata.deletion_protection:
         root.set("deletion_protection", "yes")
+    if metadata.preemptible:
+        root.set("preemptible", "yes")
+        root.set("priority", str(metadata.priority))
     if metadata.description:
         _child(root, tag + "description", {}).text = metadata.description
     for key, value in metadata.tags.items():
@@ -179,6 +188,8 @@ def parse(source: str | ET.Element) -> ServerMetadata | None:
         creating=root.get("creating") == "yes",
         threads_per_core=int(root.get("threads_per_core", "0")),
         deletion_protection=root.get("deletion_protection") == "yes",
+        preemptible=root.get("preemptible") == "yes",
+        priority=int(root.get("priority", "0")),
         tags={tag.get("key", ""): tag.text or "" for tag in root.findall(_TAG + "tag")},
         nics=tuple(
             Nic(

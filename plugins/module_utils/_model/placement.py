@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import flavors, server_groups
 from .errors import EcsError, InvalidInput, NotFound
 from .host_pools import Candidate, Pools
+from .preemption import cost
 from .server_groups import Group
 from .server_request import expand
 
@@ -24,10 +25,14 @@ _TOLD = 5
 
 @dataclass(frozen=True)
 class Placement:
-    """Every single server with its ``hypervisor``, and what the user should know."""
+    """Every single server with its ``hypervisor``, and what the user should know.
+
+    :param reclaims: preemptible servers that must go before (spec B7).
+    """
 
     servers: list[dict[str, Any]]
     warnings: list[str]
+    reclaims: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class _Arrival:
     dedicated: bool
     flavor_names: frozenset[str]
     group: Group | None
+    preemptible: bool = False
 
 
 def random_az(project: str, flavor: str, zones: Sequence[str]) -> str:
@@ -85,7 +91,12 @@ def _homes(hypervisors: Sequence[Mapping[str, Any]], project: str) -> dict[str, 
 def _dedicated(server: Mapping[str, Any], pools: Pools) -> bool:
     """Whether a server goes to hosts dedicated to its project (spec C3): where there are any, unless it says otherwise."""
     said = server.get("dedicated")
-    return pools.has_dedicated if said is None else str(said).lower() in ("true", "yes", "on", "1")
+    return pools.has_dedicated if said is None else _is_true(said)
+
+
+def _is_true(said: object) -> bool:
+    """An option of a server, which no module has made a bool yet."""
+    return str(said).lower() in ("true", "yes", "on", "1")
 
 
 def _arrival(server: Mapping[str, Any], project: str, pools: Pools, group: Group | None) -> _Arrival:
@@ -97,7 +108,8 @@ def _arrival(server: Mapping[str, Any], project: str, pools: Pools, group: Group
         known = ", ".join(pools.zones) or "none"
         raise InvalidInput("az", az, f"of server {server['name']} has no hypervisor", f"Choose one of {known}")
     zones = _zones(project, size.name, pools.zones) if az == RANDOM_AZ else [az]
-    return _Arrival(server["name"], size, zones, _dedicated(server, pools), frozenset([size.name]), group)
+    preemptible = _is_true(server.get("preemptible"))
+    return _Arrival(server["name"], size, zones, _dedicated(server, pools), frozenset([size.name]), group, preemptible)
 
 
 def _together(group: Group, arrivals: Sequence[_Arrival]) -> _Arrival:
@@ -113,11 +125,8 @@ def _together(group: Group, arrivals: Sequence[_Arrival]) -> _Arrival:
     return replace(arrivals[0], zones=list(fixed) or arrivals[0].zones, flavor_names=every)
 
 
-def _choose(arrival: _Arrival, pools: Pools) -> Candidate:
-    """The host of a server to be made, whose room it takes.
-
-    :raises EcsError: ECS_NO_CAPACITY.
-    """
+def _choose(arrival: _Arrival, pools: Pools) -> Candidate | None:
+    """The host of a server to be made, whose room it takes; None where none has room."""
     for az in arrival.zones:
         pool = pools.pool(az, arrival.dedicated, arrival.flavor_names)
         chosen = arrival.group.choose(pool, arrival.size) if arrival.group else pool.find(arrival.size)
@@ -126,7 +135,30 @@ def _choose(arrival: _Arrival, pools: Pools) -> Candidate:
             if arrival.group:
                 arrival.group.add(arrival.name, chosen.name)
             return chosen
-    raise _no_room(arrival, pools)
+    return None
+
+
+def _make_way(arrival: _Arrival, pools: Pools) -> list[dict[str, Any]]:
+    """Let preemptible servers go so that there is a host for one to be made (spec B7), where that costs least; returns who goes."""
+    group = arrival.group
+    size = group.block if group and group.together else arrival.size
+    for az in arrival.zones:
+        hosts = pools.pool(az, arrival.dedicated, arrival.flavor_names).hosts
+        found = [
+            (cost(going), name, going)
+            for name, host in hosts.items()
+            if (not group or group.admits(name)) and (going := host.make_room(size)) is not None
+        ]
+        if found:
+            _cost, name, going = min(found, key=lambda item: item[:2])
+            for server in going:
+                hosts[name].let_go(server)
+            told = ("id", "name", "project")
+            return [
+                {**{key: getattr(server, key) for key in told}, "hypervisor": name, "reclaim_at": server.reclaim_at or None}
+                for server in going
+            ]
+    return []
 
 
 def _no_room(arrival: _Arrival, pools: Pools) -> EcsError:
@@ -140,14 +172,13 @@ def _no_room(arrival: _Arrival, pools: Pools) -> EcsError:
         hint += "; with dedicated false it goes to the others"
     if group and group.hard:
         hint = f"Add a hypervisor, leave the server out of group {group.name}, or use policy soft-{group.policy}"
+        hosts = [host for host in hosts if group.admits(host.name)]
         if group.together:
             size = group.block
             where += f" for all of affinity group {group.name}"
         elif group.policy == "affinity":
-            hosts = [host for host in hosts if host.name in group.members]
             where += f" with affinity group {group.name}"
         else:
-            hosts = [host for host in hosts if host.name not in group.members]
             where += f" without a member of anti-affinity group {group.name}"
     best = max(hosts, key=lambda host: (host.memory, host.vcpus), default=None)
     found = "there is none" if best is None else f"the best, {best.name}, has {max(best.vcpus, 0)} vCPUs and {max(best.memory, 0)} MiB free"
@@ -161,6 +192,30 @@ def _no_room(arrival: _Arrival, pools: Pools) -> EcsError:
         "ECS_NO_CAPACITY",
         hint,
     )
+
+
+def _settle(
+    arrivals: Iterable[_Arrival], grouped: Mapping[str, Sequence[_Arrival]], pools: Pools, warnings: list[str]
+) -> tuple[dict[str, Candidate], list[dict[str, Any]]]:
+    """The hosts of the servers to be made, by name, and the preemptible servers that must go before.
+
+    Preemptible servers take what the others leave; where nothing is left they are not made, which is a warning.
+    """
+    chosen: dict[str, Candidate] = {}
+    reclaims: list[dict[str, Any]] = []
+    for arrival in sorted(arrivals, key=lambda arrival: arrival.preemptible):
+        first = _together(arrival.group, grouped[arrival.group.name]) if arrival.group and arrival.group.together else arrival
+        found = _choose(first, pools)
+        if found is None and not arrival.preemptible and (going := _make_way(first, pools)):
+            reclaims += going
+            found = _choose(first, pools)
+        if found is not None:
+            chosen[arrival.name] = found
+        elif arrival.preemptible:
+            warnings.append(f"{_no_room(first, pools).message}; it is preemptible and left out")
+        else:
+            raise _no_room(first, pools)
+    return chosen, reclaims
 
 
 def _check_names(hypervisors: Sequence[Mapping[str, Any]]) -> None:
@@ -189,10 +244,11 @@ def place(
 ) -> Placement:
     """Give every server its ``hypervisor``.
 
-    A server that exists stays where it is; one that is to be absent, and is, has None. The same input gives the same result.
+    A server that exists stays where it is; one that is to be absent, and is, has None, and so has a preemptible one without room. The same
+    input gives the same result.
 
     :param servers: as the user wrote them: name, count, flavor or vcpus and memory, az, dedicated, server_group, server_group_policy,
-      state; whatever else they hold passes through.
+      preemptible, state; whatever else they hold passes through.
     :param hypervisors: results of hypervisor_info.
     :param spread: prefer the host with the most free memory; else fill hosts one by one.
     :param groups: server groups with name and policy.
@@ -215,10 +271,7 @@ def place(
     server_groups.check_quotas(known.values(), quotas or {})
     warnings = server_groups.check_members(known.values())
 
-    chosen: dict[str, Candidate] = {}
-    for arrival in arrivals:
-        first = _together(arrival.group, grouped[arrival.group.name]) if arrival.group and arrival.group.together else arrival
-        chosen[arrival.name] = _choose(first, pools)
+    chosen, reclaims = _settle(arrivals, grouped, pools, warnings)
     for server in placed:
         host = chosen.get(server["name"])
         server["hypervisor"] = homes.get(server["name"]) if host is None else host.name
@@ -227,7 +280,7 @@ def place(
             server["az"] = None if host is None else host.az
         if server.get("server_group"):
             server["server_group_policy"] = known[server["server_group"]].policy
-    return Placement(placed, warnings)
+    return Placement(placed, warnings, reclaims)
 
 
 def by_hypervisor(placed: Sequence[Mapping[str, Any]], hypervisors: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:

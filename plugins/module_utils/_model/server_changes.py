@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from . import metadata
+from . import leases, metadata, preemption, times
 from .errors import EcsError
 from .names import Scope
 from .plan import changes
@@ -26,8 +26,16 @@ def new_disks(server: Server, scope: Scope, request: ServerRequest) -> list[Data
 def check_removal(server: Server, request: ServerRequest) -> None:
     """See that the server may be removed.
 
-    :raises EcsError: ECS_PROTECTED when it is protected, and the request does not lift that (spec B1).
+    :raises EcsError: ECS_PROTECTED when it is protected, and the request does not lift that (spec B1); ECS_RECLAIMING when it was told to
+      go and its time has not come (spec B9).
     """
+    told = server.metadata
+    if told.reclaim_at and not leases.is_due(told.reclaim_at, times.now()):
+        raise EcsError(
+            f"server {told.name} (project {told.project}) is being reclaimed and cannot be deleted",
+            "ECS_RECLAIMING",
+            f"Its host removes it at {told.reclaim_at}; data disks and public address are kept",
+        )
     if server.metadata.deletion_protection and request.deletion_protection is not False:
         raise EcsError(
             f"server {server.metadata.name} (project {server.metadata.project}) is protected from deletion",
@@ -57,6 +65,7 @@ def check_change(server: Server, request: ServerRequest) -> None:
         ("cpu_options.model", live.cpu_model, request.cpu.model),
         ("timezone", told.timezone or "the image's", request.timezone),
         ("root_disk", next((disk.size for disk in told.disks if disk.role == "system"), None), request.root_disk),
+        ("preemptible", told.preemptible, request.preemptible),
         ("nics", [nic.subnet for nic in told.nics], None if request.nics is None else [nic.subnet for nic in request.nics]),
         *(
             (f"data_disks[{disk.name}].size", sizes[f"{request.name}-{disk.name}"], disk.size)
@@ -65,6 +74,7 @@ def check_change(server: Server, request: ServerRequest) -> None:
         ),
     ]
     rebuilt = request.state == "rebuilt"
+    _check_lease(told, request)
     for option, is_now, wanted in asked:
         if wanted is None or wanted == is_now or (rebuilt and option in _OF_THE_SYSTEM):
             continue
@@ -79,6 +89,24 @@ def check_change(server: Server, request: ServerRequest) -> None:
             "ECS_IMMUTABLE",
             f"Leave it as it was, or make {_NEW_SYSTEM}",
         )
+
+
+def _check_lease(told: metadata.ServerMetadata, request: ServerRequest) -> None:
+    """See that a server's schedule and what it is preemptible by can become what is asked (spec D8, B8)."""
+    deletion = request.scheduled_deletion
+    if deletion and deletion.refused and deletion.at != told.scheduled_deletion:
+        raise deletion.refused
+    preemption.check_priority(told.name, told.preemptible, request.priority)
+    if request.deletion_protection:
+        preemption.refuse(told, "it cannot be protected from deletion")
+    if request.state == "rebuilt" and request.image not in (None, told.image):
+        preemption.refuse(told, f"image is {told.image} and cannot become {request.image}")
+
+
+def is_due(told: metadata.ServerMetadata) -> bool:
+    """Whether a server's time has come, by its schedule or by the notice that it was given."""
+    now = times.now()
+    return leases.is_due(told.scheduled_deletion, now) or leases.is_due(told.reclaim_at, now)
 
 
 def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metadata.ServerMetadata, dict[str, Any], dict[str, Any]]:
@@ -103,6 +131,8 @@ def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metad
         "description": told.description,
         "key": told.key,
         "deletion_protection": told.deletion_protection,
+        "scheduled_deletion": told.scheduled_deletion,
+        "priority": told.priority,
         "server_group": told.server_group,
         "server_group_policy": told.server_group_policy,
         "disks": [(disk.name, disk.mount, disk.filesystem) for disk in told.disks],
@@ -115,6 +145,8 @@ def update(told: metadata.ServerMetadata, request: ServerRequest) -> tuple[metad
             "description": request.description,
             "key": request.key,
             "deletion_protection": request.deletion_protection,
+            "scheduled_deletion": request.scheduled_deletion and request.scheduled_deletion.at,
+            "priority": request.priority,
             "server_group": group,
             "server_group_policy": policy,
             "disks": [(disk.name, disk.mount, disk.filesystem) for disk in disks],

@@ -93,6 +93,12 @@ class Group:
         """The room that all who come need together."""
         return Flavor("", sum(size.vcpus for size in self.coming.values()), sum(size.memory for size in self.coming.values()))
 
+    def admits(self, host: str) -> bool:
+        """Whether the policy lets one more member go to a host, room or not."""
+        if not self.hard or self.together:
+            return True
+        return (host in self.members) is (self.policy == "affinity")
+
     def add(self, server: str, host: str) -> None:
         """Count a member."""
         there = self.members.setdefault(host, [])

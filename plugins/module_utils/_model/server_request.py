@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from . import clone, cloud_init, exact_count, flavors, logins
+from . import clone, cloud_init, exact_count, flavors, leases, logins, preemption, times
 from .cpu import CpuOptions, check_options
 from .domain_xml import DATA_DISKS
 from .errors import InvalidInput
@@ -71,6 +71,7 @@ class ServerRequest:
     :param user_data_hash: sha256 of *user_data*; empty without.
     :param hostname: the guest's first host name, where it does not derive from the server's.
     :param timezone: as in the tz database.
+    :param when_due: with state absent: only if its time has come, by its schedule or a notice; asked by the host itself, not by a user.
     :param notes: what the user should know when the server is made.
     """
 
@@ -97,6 +98,10 @@ class ServerRequest:
     server_group_policy: str | None = None
     description: str | None = None
     deletion_protection: bool | None = None
+    scheduled_deletion: leases.Deletion | None = None
+    preemptible: bool | None = None
+    priority: int | None = None
+    when_due: bool = False
     cpu: CpuOptions = field(default_factory=CpuOptions)
     firmware: str | None = None
     hostname: str | None = None
@@ -150,6 +155,7 @@ def _check(item: Mapping[str, Any]) -> str:
     if not _DESCRIPTION.fullmatch(item.get("description") or ""):
         raise InvalidInput("description", item["description"], "is not valid", "Use at most 255 characters, no < or >")
     check_group(item.get("server_group"), item.get("server_group_policy"))
+    preemption.check_request(item.get("preemptible"), item.get("priority"), item.get("deletion_protection"))
     if item.get("root_disk") is not None and item["root_disk"] < 1:
         raise InvalidInput("root_disk", item["root_disk"], "is too small", "Give at least 1 (GiB)")
     return cloud_init.check_user_data(item["user_data"]) if item.get("user_data") is not None else ""
@@ -237,6 +243,7 @@ def _cpu(item: Mapping[str, Any]) -> CpuOptions:
 def _request(item: Mapping[str, Any]) -> ServerRequest:
     hashed = _check(item)
     nics, tags, eip = item.get("nics"), item.get("tags"), item.get("eip")
+    deletion = item.get("scheduled_deletion")
     return ServerRequest(
         name=item["name"],
         state=item.get("state") or "present",
@@ -261,6 +268,9 @@ def _request(item: Mapping[str, Any]) -> ServerRequest:
         server_group_policy=item.get("server_group_policy"),
         description=item.get("description"),
         deletion_protection=item.get("deletion_protection"),
+        scheduled_deletion=None if deletion is None else leases.parse(deletion, times.now()),
+        preemptible=item.get("preemptible"),
+        priority=item.get("priority"),
         cpu=_cpu(item.get("cpu_options") or {}),
         firmware=item.get("firmware"),
         hostname=item.get("hostname"),

@@ -49,6 +49,8 @@ class Server:
         task = self.domain.task
         if task is not None:
             return "faulty" if times.age(task.since) > STUCK else task.name
+        if self.metadata.reclaim_at:
+            return "reclaiming"
         return "creating" if self.metadata.creating else _STATUS.get(self.state, "unknown")
 
     @property
@@ -141,6 +143,10 @@ def represent(server: Server, eip: str | None = None) -> dict[str, Any]:
         "server_group_policy": told.server_group_policy or None,
         "description": told.description,
         "deletion_protection": told.deletion_protection,
+        "scheduled_deletion": told.scheduled_deletion or None,
+        "preemptible": told.preemptible,
+        "priority": told.priority if told.preemptible else None,
+        "reclaim_at": told.reclaim_at or None,
         "hostname": told.hostname,
         "created": told.created,
     }

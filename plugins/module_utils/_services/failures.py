@@ -56,6 +56,13 @@ def record(uri: str, host: Host, scope: Scope, requests: Sequence[ServerRequest]
         message=error.message,
         undone=error.undone,
     )
+    # What the host tries again and again by itself is remembered once.
+    if not (all(request.when_due for request in requests) and model.is_repeated(failure, read(host))):
+        remember(host, failure)
+
+
+def remember(host: Host, failure: Failure) -> None:
+    """Add a record; that it cannot be written is no failure itself."""
     with suppress(OSError):
         _append(host, model.dump(failure))
 

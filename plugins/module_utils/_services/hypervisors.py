@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .._engines.host import Host
@@ -15,6 +16,7 @@ from .._model.errors import EcsError
 from .._model.flavors import Flavor
 from .._model.hypervisors import memory_free, memory_limit, refusal, vcpu_limit, vcpus_free
 from .._model.metadata import ServerMetadata
+from .._model.preemption import Preemptible, make_room, preemptibles
 from .._model.servers import Server
 
 _GIB = 1 << 30
@@ -62,25 +64,31 @@ def represent(connection: Any, host: Host) -> dict[str, Any]:
         "vcpus_free": vcpus_free(capacity),
         "memory_free": memory_free(capacity),
         "pools": _pools(connection),
-        "servers": sorted(
-            (
-                {
-                    "id": domain.uuid,
-                    "name": domain.metadata.name,
-                    "project": domain.metadata.project,
-                    "vcpus": domain.vcpus,
-                    "memory": domain.memory,
-                    "status": Server(domain, domain.metadata, state, host.name).status,
-                    "tags": dict(domain.metadata.tags),
-                    "created": domain.metadata.created,
-                    "server_group": domain.metadata.server_group or None,
-                    "server_group_policy": domain.metadata.server_group_policy or None,
-                }
-                for domain, state in states
-                if domain.metadata
-            ),
-            key=lambda server: (server["project"], server["name"]),
-        ),
+        "servers": sorted(_servers(host, states), key=lambda server: (server["project"], server["name"])),
+    }
+
+
+def _servers(host: Host, states: Iterable[tuple[domain_xml.DomainFacts, int]]) -> list[dict[str, Any]]:
+    """The servers among a host's domains, each with its state, as placement needs them."""
+    return [_server(Server(domain, domain.metadata, state, host.name)) for domain, state in states if domain.metadata]
+
+
+def _server(server: Server) -> dict[str, Any]:
+    told = server.metadata
+    return {
+        "id": server.id,
+        "name": told.name,
+        "project": told.project,
+        "vcpus": server.domain.vcpus,
+        "memory": server.domain.memory,
+        "status": server.status,
+        "tags": dict(told.tags),
+        "created": told.created,
+        "server_group": told.server_group or None,
+        "server_group_policy": told.server_group_policy or None,
+        "preemptible": told.preemptible,
+        "priority": told.priority if told.preemptible else None,
+        "reclaim_at": told.reclaim_at or None,
     }
 
 
@@ -118,27 +126,51 @@ def check_server_groups(connection: Any, host: Host, wanted: Mapping[str, Server
             )
 
 
-def check_capacity(connection: Any, host: Host, wanted: Collection[tuple[str, str, Flavor]]) -> None:
-    """See that servers that are to be created fit on this host, all together.
+@dataclass(frozen=True)
+class Demand:
+    """What a server will take that is created, or grows.
 
-    :param wanted: (id, name, size) of each; what a domain of that id takes already does not count.
+    :param size: all of it, with what it has already.
+    """
+
+    id: str
+    name: str
+    size: Flavor
+    preemptible: bool = False
+
+
+def check_capacity(connection: Any, host: Host, wanted: Collection[Demand]) -> list[Preemptible]:
+    """See that servers that are to be created fit on this host, all together; what a domain of theirs takes already does not count.
+
+    :returns: the preemptible servers that must go before, for others that find no room (spec B7).
     :raises EcsError: ECS_NO_CAPACITY names the first that does not fit.
     """
     if not wanted:
-        return
+        return []
     machine = read_machine(connection)
     limits = {**_settings(host), "cpus": machine.cpus, "memory": machine.memory}
-    mine = {server_id for server_id, _name, _size in wanted}
-    others = [domain_xml.parse(live.xml) for uuid, live in read_domains(connection).items() if uuid not in mine]
-    memory = memory_limit(limits) - sum(domain.memory for domain in others)
-    vcpus = vcpu_limit(limits) - sum(domain.vcpus for domain in others)
-    for _server_id, name, size in wanted:
+    mine = {demand.id for demand in wanted}
+    others = [(domain_xml.parse(live.xml), live.state) for uuid, live in read_domains(connection).items() if uuid not in mine]
+    memory = memory_limit(limits) - sum(domain.memory for domain, _state in others)
+    vcpus = vcpu_limit(limits) - sum(domain.vcpus for domain, _state in others)
+    # Preemptible servers take what the others leave.
+    wanted = sorted(wanted, key=lambda demand: demand.preemptible)
+    sizes = [demand.size for demand in wanted if not demand.preemptible]
+    short = sum(size.vcpus for size in sizes) - vcpus, sum(size.memory for size in sizes) - memory
+    going: list[Preemptible] = []
+    if sizes and max(short) > 0:
+        going = make_room(preemptibles(_servers(host, others)), *short) or []
+    memory += sum(server.memory for server in going)
+    vcpus += sum(server.vcpus for server in going)
+    for demand in wanted:
+        size = demand.size
         for needed, free, unit, option in ((size.memory, memory, "MiB", "memory"), (size.vcpus, vcpus, "vCPUs", "cpu")):
             if needed > free:
                 raise EcsError(
-                    f"server {name}: {size} needs {needed} {unit}, host {host.name} has {max(free, 0)} {unit} free",
+                    f"server {demand.name}: {size} needs {needed} {unit}, host {host.name} has {max(free, 0)} {unit} free",
                     "ECS_NO_CAPACITY",
                     f"Choose another host or raise ecs_{option}_overcommit",
                 )
         memory -= size.memory
         vcpus -= size.vcpus
+    return going

@@ -22,6 +22,7 @@ from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.flavors import Flavor
 from .._model.passwords import check_password
 from .._model.plan import Step
+from .._model.preemption import check_priority
 from .._model.server_groups import membership
 from .._model.server_request import ServerRequest
 from . import server_platform
@@ -143,6 +144,9 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
         raise InvalidInput("az", request.az, f"is not the zone of {host.name} ({host.az})", "Let module placement choose the hypervisor")
     if leftover is None:
         check_admission(host, scope.project, request.name, request.size, request.dedicated)
+    if request.scheduled_deletion and request.scheduled_deletion.refused:
+        raise request.scheduled_deletion.refused
+    check_priority(request.name, bool(request.preemptible), request.priority)
     if request.key and not request.public_keys:
         raise InvalidInput("key", request.key, f"comes without public_keys for new server {request.name}", "Give the key pair's public key")
     image, warning = None, ""
@@ -182,6 +186,9 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
         cloud_init=image is None or image.cloud_init,
         creating=True,
         deletion_protection=request.deletion_protection or False,
+        scheduled_deletion=request.scheduled_deletion.at if request.scheduled_deletion else "",
+        preemptible=request.preemptible or False,
+        priority=request.priority or 0,
         tags=request.tags or {},
         disks=tuple(
             metadata.Disk(
@@ -265,6 +272,9 @@ def planned_steps(creation: Creation, volumes: Collection[str]) -> list[Step]:
         "tags": dict(request.tags or {}),
         "server_group": creation.told.server_group,
         "server_group_policy": creation.told.server_group_policy,
+        "scheduled_deletion": creation.told.scheduled_deletion,
+        "preemptible": creation.told.preemptible,
+        "priority": creation.told.priority,
         "status": "running",
     }
     return [*steps, Step("create", "server", request.name, after={key: value for key, value in after.items() if value})]

@@ -13,11 +13,12 @@ from .._model import domain_xml, metadata, times
 from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.flavors import Flavor
 from .._model.plan import Step
-from .._model.server_changes import check_change, check_removal
+from .._model.preemption import Preemptible
+from .._model.server_changes import check_change, check_removal, is_due
 from .._model.server_request import ServerRequest
 from .._model.servers import Server, from_domain
 from . import server_create, server_rebuild, server_remove, server_resize, server_update
-from .hypervisors import check_capacity, check_server_groups
+from .hypervisors import Demand, check_capacity, check_server_groups
 from .ports import Port, PortPlan, plan_ports
 from .server_create import Creation
 from .server_rebuild import Rebuild
@@ -38,6 +39,7 @@ class Options:
     allow_duplicate_name: bool = False
     delete_data_disks: bool = False
     delete_eip: bool = False
+    reclaim_timeout: int = 0
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Plan:
     :param tasks: what the servers' status is meanwhile, by id; what killed runs left is among it.
     :param left_over: servers of which a run that was killed may have left parts of a new system.
     :param volumes: those that exist, by id; read only when the call makes some.
+    :param going: preemptible servers, of the call or not, that must be gone before the plan can be carried out (spec B7).
     """
 
     live: Mapping[str, Live] = field(default_factory=dict)
@@ -62,8 +65,15 @@ class Plan:
     unfinished: list[Server] = field(default_factory=list)
     ports: PortPlan | None = None
     volumes: dict[str, Volume] = field(default_factory=dict)
+    going: list[Preemptible] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def needy(self) -> list[str]:
+        """The servers that may need room which preemptible ones have."""
+        created = [creation.request.name for creation in self.creations if not creation.told.preemptible]
+        return created + [change.request.name for change in self.changes if change.resize]
 
     def server_ports(self, server_id: str) -> list[Port]:
         """The ports of a server as they will be."""
@@ -90,7 +100,7 @@ def _sort(
     for request in requests:
         server = servers.get(site.scope.id("server", request.name))
         if request.state == "absent":
-            if server is not None:
+            if server is not None and (not request.when_due or is_due(server.metadata)):
                 check_removal(server, request)
                 plan.removals.append(server)
         elif server is None and request.state != "present":
@@ -155,13 +165,13 @@ def _check_stop(server: Server, problem: str, options: Options) -> None:
         )
 
 
-def _check_capacity(site: Site, plan: Plan) -> None:
-    wanted = [(creation.id, creation.request.name, creation.size) for creation in plan.creations]
+def _check_capacity(site: Site, plan: Plan) -> list[Preemptible]:
+    wanted = [Demand(creation.id, creation.request.name, creation.size, creation.told.preemptible) for creation in plan.creations]
     for change in plan.changes:
         now, new = change.server.domain.size, change.resize.size if change.resize else change.server.domain.size
         if new.vcpus > now.vcpus or new.memory > now.memory:
-            wanted.append((change.server.id, change.request.name, Flavor(change.told.flavor, new.vcpus, new.memory)))
-    check_capacity(site.connection, site.host, wanted)
+            wanted.append(Demand(change.server.id, change.request.name, Flavor(change.told.flavor, new.vcpus, new.memory)))
+    return check_capacity(site.connection, site.host, wanted)
 
 
 def _tasks(plan: Plan, servers: Mapping[str, Server]) -> dict[str, metadata.Task]:
@@ -200,7 +210,7 @@ def make_plan(site: Site, requests: Sequence[ServerRequest], options: Options, c
     if not options.allow_duplicate_name:
         _check_display_names(site, plan)
     _check_groups(site, plan)
-    _check_capacity(site, plan)
+    plan.going = _check_capacity(site, plan)
     _plan_volumes(site, plan)
     plan.tasks = _tasks(plan, servers)
     starts = [*plan.starts, *(work.server for work in plan.rebuilds)]
@@ -290,4 +300,4 @@ def foresee(site: Site, plan: Plan, servers: Mapping[str, Server]) -> dict[str, 
         spec = server_create.domain_spec(site, creation, plan.server_ports(creation.id), {})
         spec = replace(spec, metadata=replace(spec.metadata, creating=False))
         future[creation.id] = Server(domain_xml.parse(domain_xml.build(spec)), spec.metadata, 1, site.host.name)
-    return future
+    return {uuid: server for uuid, server in future.items() if uuid not in {gone.id for gone in plan.going}}

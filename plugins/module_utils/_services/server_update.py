@@ -15,6 +15,7 @@ from .._engines.libvirt_client import Live, attach, detach, set_metadata, set_te
 from .._model import domain_xml, metadata, names
 from .._model import resize as resizing
 from .._model.plan import Step
+from .._model.preemption import refuse
 from .._model.resize import Resize
 from .._model.server_changes import new_disks, update
 from .._model.server_request import DataDisk, Nic, ServerRequest
@@ -66,6 +67,7 @@ def plan(site: Site, server: Server, xml: str, request: ServerRequest, ports: Ma
     steps = [Step("update", "server", request.name, before, after)] if after else []
     resize = resizing.plan(told.flavor, server.domain.size, request)
     if resize:
+        refuse(server.metadata, "its size stays as it is")
         resize = server_resize.bind(site, server, resize)
         server_resize.check(site, server, xml, resize)
         told = replace(told, flavor=resize.flavor, threads_per_core=resize.size.threads)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from .._model.servers import Server, from_domain, represent
 from . import failures, server_create, server_power, server_rebuild, server_remove, server_update
 from .exclusive import at_work, exclusive
 from .ports import PortPlan, commit_ports, read_ports, undo_ports
+from .preemption import give_notice, preemption, wait
 from .rollback import Rollback
 from .server_create import Creation
 from .server_plan import Options, Plan, foresee, make_plan, read
@@ -185,18 +187,44 @@ def converge(
 def _converge(
     uri: str, northbound: OpenNorthbound, host: Host, scope: Scope, requests: Sequence[ServerRequest], options: Options, check: bool
 ) -> Outcome:
-    names = {scope.id("server", request.name): request.name for request in requests}
-    with _alone(host, names, requests, options) if not check else nullcontext(), open_site(uri, host, scope, northbound) as site:
-        plan, servers = make_plan(site, requests, options, check)
-        if check:
-            servers = foresee(site, plan, servers)
-        elif plan.steps or plan.tasks or any(change.told != change.server.metadata for change in plan.changes):
-            with at_work(plan.live, plan.tasks):
-                _apply(site, plan, options)
-            servers = read(site, requests)[1]
-        eips = _eips(site, plan, servers)
-        told = [represent(servers[uuid], eips.get(uuid)) for request in requests if (uuid := scope.id("server", request.name)) in servers]
-        return Outcome(plan.steps, told, plan.warnings)
+    deadline = time.monotonic() + options.reclaim_timeout
+    told: list[Step] = []
+    while True:
+        names = {scope.id("server", request.name): request.name for request in requests}
+        with _alone(host, names, requests, options) if not check else nullcontext(), open_site(uri, host, scope, northbound) as site:
+            plan, servers = make_plan(site, requests, options, check)
+            preempting = preemption(host, scope.project, plan.needy, plan.going)
+            told += preempting.steps()
+            if check or not plan.going:
+                if plan.going and not options.reclaim_timeout:
+                    raise preempting.error()
+                return _carry_out(site, plan, servers, requests, options, check, told)
+            give_notice(site.connection, preempting, names, options.wait_timeout)
+            if not options.reclaim_timeout:
+                raise preempting.error()
+        # Their host removes them meanwhile, those of this call as well: those are not made again at once.
+        wait(uri, preempting, deadline)
+        gone = {server.id for server in plan.going}
+        requests = [request for request in requests if scope.id("server", request.name) not in gone]
+
+
+def _carry_out(
+    site: Site, plan: Plan, servers: dict[str, Server], requests: Sequence[ServerRequest], options: Options, check: bool, told: list[Step]
+) -> Outcome:
+    """Do what the plan says, or foresee it.
+
+    :param told: what was done before.
+    """
+    if check:
+        servers = foresee(site, plan, servers)
+    elif plan.steps or plan.tasks or any(change.told != change.server.metadata for change in plan.changes):
+        with at_work(plan.live, plan.tasks):
+            _apply(site, plan, options)
+        servers = read(site, requests)[1]
+    eips = _eips(site, plan, servers)
+    ids = [site.scope.id("server", request.name) for request in requests]
+    represented = [represent(servers[uuid], eips.get(uuid)) for uuid in ids if uuid in servers]
+    return Outcome([*told, *plan.steps], represented, plan.warnings)
 
 
 def _of_project(uri: str, host: Host, scope: Scope, name: str | None = None) -> list[Server]:

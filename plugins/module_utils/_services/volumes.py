@@ -25,6 +25,7 @@ from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.images import GIB, gib
 from .._model.names import Scope, check_name
 from .._model.plan import Step
+from .._model.preemption import refuse
 from .._model.volumes import Volume, VolumeRequest
 from .exclusive import exclusive
 from .images import Image, find_image, in_use
@@ -255,6 +256,8 @@ class _Volumes:
         holder = self.holder(volume.server)
         if holder.active and volume.role == "system":
             raise EcsError(f"{about} is the system disk of {volume.server}, which runs", "ECS_IN_USE", "Stop the server first (spec D-30)")
+        if volume.role == "system" and holder.facts.metadata:
+            refuse(holder.facts.metadata, f"its system disk {volume.name} stays")
         if holder.active and not self.force:
             self._refuse_mounted(about, volume, holder)
         step = Step("detach", "volume", volume.name, {"server": volume.server}, {"server": None})
