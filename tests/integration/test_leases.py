@@ -20,7 +20,16 @@ from ansible_collections.altostratus.ecs.plugins.module_utils._engines import fi
 from ansible_collections.altostratus.ecs.plugins.module_utils._engines.storage_pool import definition
 from ansible_collections.altostratus.ecs.plugins.module_utils._model import metadata, times
 from ansible_collections.altostratus.ecs.plugins.module_utils._services.server_update import remember
-from ansible_collections.altostratus.ecs.plugins.modules import eip_info, hypervisor_info, server, server_failure_info, server_info, volume
+from ansible_collections.altostratus.ecs.plugins.modules import (
+    cloud_plan,
+    eip_info,
+    hypervisor_info,
+    placement,
+    server,
+    server_failure_info,
+    server_info,
+    volume,
+)
 
 from .conftest import SHOP
 
@@ -139,6 +148,47 @@ def test_a_run_that_is_at_the_server_is_waited_for_and_may_withdraw(call: Any, h
         tell(hypervisor, "web", scheduled_deletion="")
     thread.join(30)
     assert names(call) == ["web"]
+
+
+def test_what_cannot_be_removed_is_tried_again(cloud: Any, hypervisor: Any, ovn: Any, fire: Run) -> None:
+    """It is recorded once (spec V2), and not asked for every few seconds; nothing of it is gone until all can go."""
+    uuid = cloud(server, **{**SPOT, "count": None, "nics": [{"subnet": "front"}]})["server"]["id"]
+    tell(hypervisor, "spot", reclaim_at=120)
+    fire()
+    marks = hypervisor.directory / "locks/reclaims"
+    assert [path.name for path in marks.iterdir()] == [uuid]
+    tell(hypervisor, "spot", reclaim_at=0)
+    settings = json.loads((hypervisor.directory / "host.json").read_text())
+    (hypervisor.directory / "host.json").write_text(json.dumps({**settings, "ovn_nb": "unix:/nowhere"}))
+    fire()
+    fire()
+    assert (hypervisor.domains, hypervisor.volumes) == (["shop.spot"], ["shop.spot-system.qcow2"])
+    assert [kind for kind, _task, _code in failures(cloud)] == ["operation"]
+    assert list(marks.iterdir()) == []
+    (hypervisor.directory / "host.json").write_text(json.dumps(settings))
+    fire()
+    assert (hypervisor.domains, hypervisor.volumes) == ([], [])
+
+
+def test_the_whole_cloud_is_placed_around_preemptible_servers(call: Any, hypervisor: Any) -> None:
+    """What module server then does, cloud_plan tells before: who goes (spec B7), and who finds no room and is left out (spec B6)."""
+    call(server, **SPOT)
+    facts = {"hv1": call(hypervisor_info, project=None)["hypervisor"]}
+    described = {
+        "servers": [{**SPOT, "preemptible": "yes", "count": 3, "scheduled_deletion": "2999-01-01T00:00:00Z"}, DB],
+        "images": [{"name": "mini", "source": "/mini.qcow2"}],
+        "hypervisors": facts,
+    }
+    decided = call(cloud_plan, **described)
+    assert [item["name"] for item in decided["reclaims"]] == ["spot-0002"]
+    assert {told["name"]: told["hypervisor"] for told in decided["servers"]} == {
+        "spot-0001": "hv1", "spot-0002": "hv1", "spot-0003": None, "db": "hv1",
+    }  # fmt: skip
+    assert "server spot-0003" in str(decided["warnings"])
+    told = {item["name"]: item for item in decided["placement"]["hv1"]}
+    assert list(told) == ["spot-0001", "spot-0002", "db"]
+    placed = call(placement, servers=[DB], hypervisors=list(facts.values()))
+    assert placed["reclaims"] == decided["reclaims"]
 
 
 def test_settings_that_are_broken_are_told(hypervisor: Any) -> None:

@@ -30,10 +30,11 @@ def run(uri: str, northbound: Callable[[], AbstractContextManager[Any]], host: H
     due = [server for server in _servers(uri, host) if is_due(server.metadata)]
     for server in sorted(due, key=lambda server: not server.metadata.reclaim_at):  # somebody waits for those
         _remove(uri, northbound, host, server)
-    told = {server.id for server in _servers(uri, host) if server.metadata.reclaim_at}
-    for server_id in told.difference(before):
-        mark(host, server_id)  # after a reboot
-    for server_id in set(before) - told:
+    # Marks are gone after a reboot. Whoever could not be removed has none any more: what is in the way is not asked every few seconds.
+    waiting = {server.id for server in _servers(uri, host) if server.metadata.reclaim_at} - {server.id for server in due}
+    for server_id in waiting.difference(before):
+        mark(host, server_id)
+    for server_id in set(before) - waiting:
         unmark(host, server_id)
 
 
