@@ -206,9 +206,20 @@ options:
     description:
       - What cloud-init does at the first boot; a script that begins with V(#!), or a document that begins with V(#cloud-config). For a
         Windows guest a batch file that begins with V(rem cmd), or a PowerShell script that begins with V(#ps1).
-      - At most 32768 bytes.
+      - At most 32768 bytes. The guest reads it again at C(http://169.254.169.254/openstack/latest/user_data).
       - It never changes in the life of a server's system; O(state=rebuilt) takes another.
     type: str
+  config_drive: &config_drive
+    description:
+      - Whether what a new server is told of itself is on a disk of its own as well; by default it is.
+      - Otherwise the guest reads it from the metadata service alone, at C(http://169.254.169.254). Its first interface must be in a subnet
+        with DHCP then, and its security groups must let TCP 80 out to that address.
+    type: bool
+  config_drive_format: &config_drive_format
+    description:
+      - How that disk is laid out; by default V(config-2), OpenStack's way. V(nocloud) is for Linux images whose cloud-init knows no other.
+    type: str
+    choices: [config-2, nocloud]
   eip: &eip
     description: Public address for the primary interface. It is called like the server.
     type: dict
@@ -308,6 +319,8 @@ options:
       hostname: *hostname
       timezone: *timezone
       user_data: *user_data
+      config_drive: *config_drive
+      config_drive_format: *config_drive_format
       eip: *eip
       tags: *tags
       az: *az
@@ -465,6 +478,15 @@ EXAMPLES = r"""
     image: debian-13
     reclaim_timeout: 400
 
+- name: One that has its data from the metadata service alone
+  altostratus.ecs.server:
+    project: shop
+    name: edge
+    flavor: s7n.small.1
+    image: debian-13
+    nics: [{subnet: front}]
+    config_drive: false
+
 - name: Remove it with everything that it had
   altostratus.ecs.server:
     project: shop
@@ -570,6 +592,9 @@ servers:
     timezone:
       description: The time zone that the guest was told; null for the image's.
       type: str
+    config_drive:
+      description: Layout of the config drive, C(config-2) or C(nocloud); null for a server that has none.
+      type: str
     tags:
       description: Tags.
       type: dict
@@ -620,6 +645,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.altostratus.ecs.plugins.module_utils import _module
 from ansible_collections.altostratus.ecs.plugins.module_utils._engines.host import read_host
+from ansible_collections.altostratus.ecs.plugins.module_utils._model.cloud_init import CONFIG_2, NO_CLOUD
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.server_groups import POLICIES
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.server_request import requests
 from ansible_collections.altostratus.ecs.plugins.module_utils._services import servers
@@ -671,6 +697,8 @@ SERVER: dict[str, Any] = {
     "timezone": {"type": "str"},
     # User data may hold secrets; its whole text is kept out of logs and results.
     "user_data": {"type": "str", "no_log": True},
+    "config_drive": {"type": "bool"},
+    "config_drive_format": {"type": "str", "choices": [CONFIG_2, NO_CLOUD]},
     "eip": {"type": "dict", "options": {"bandwidth": {"type": "int"}, "network": {"type": "str"}}},
     "tags": {"type": "dict"},
     "az": {"type": "str"},

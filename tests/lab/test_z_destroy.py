@@ -23,11 +23,12 @@ def left(lab: Lab) -> dict[str, Any]:
         found[f"{host.name} domains"] = host.run(["virsh", "list", "--all", "--name"]).stdout.split()
         found[f"{host.name} files"] = host.run(
             ["find", "/var/lib/altostratus/volumes", "/var/lib/altostratus/config-drives", "/var/lib/altostratus/images",
-             "/var/log/altostratus", "-type", "f", "-not", "-name", "*.lock"]
+             "/var/lib/altostratus/metadata", "/var/log/altostratus", "-type", "f", "-not", "-name", "*.lock"]
         ).stdout.split()  # fmt: skip
         found[f"{host.name} OVS ports"] = [
-            port for port in host.run(["ovs-vsctl", "list-ports", "br-int"]).stdout.split() if port.startswith(("tap", "vnet"))
+            port for port in host.run(["ovs-vsctl", "list-ports", "br-int"]).stdout.split() if port.startswith(("tap", "vnet", "md"))
         ]
+        found[f"{host.name} namespaces"] = host.run(["ip", "netns", "list"]).stdout.split()
     rows = lab.host("hv1").run(["ovsdb-client", "dump", "--format=json", "unix:/run/ovn/ovnnb_db.sock", "OVN_Northbound"]).stdout
     for table in map(json.loads, rows.splitlines()):
         if table["caption"].split()[0] in TABLES:

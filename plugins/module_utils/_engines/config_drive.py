@@ -1,7 +1,7 @@
 # Copyright: Contributors to the altostratus.ecs project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Config drives: small ISO 9660 images labelled ``config-2`` that cloud-init reads (spec MD1)."""
+"""Config drives: small ISO 9660 images that cloud-init knows by their label, ``config-2`` unless said otherwise (spec MD1)."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def path_of(directory: str, server_id: str, generation: int = 1) -> str:
     return os.path.join(directory, f"{server_id}.iso" if generation == 1 else f"{server_id}-{generation}.iso")
 
 
-def image(contents: Mapping[str, bytes]) -> bytes:
+def image(contents: Mapping[str, bytes], label: str = LABEL) -> bytes:
     """An ISO 9660 image with Rock Ridge and Joliet names.
 
     :param contents: by path on the drive.
     :raises EcsError: ECS_CONFIG_DRIVE when the library that makes it is missing.
     """
     iso = _library().PyCdlib()
-    iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL)
+    iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=label)
     try:
         _fill(iso, contents)
         written = BytesIO()
@@ -63,14 +63,14 @@ def _fill(iso: Any, contents: Mapping[str, bytes]) -> None:
         iso.add_fp(BytesIO(content), len(content), str(plain[path]), rr_name=path.name, joliet_path=str(path))
 
 
-def write(directory: str, server_id: str, contents: Mapping[str, bytes], generation: int = 1) -> str:
+def write(directory: str, server_id: str, contents: Mapping[str, bytes], generation: int = 1, label: str = LABEL) -> str:
     """Write a server's config drive, readable by its owner alone, complete or not at all.
 
     :param contents: by path on the drive.
     :returns: the drive's path.
     :raises EcsError: ECS_CONFIG_DRIVE when the library that makes it is missing.
     """
-    data = image(contents)
+    data = image(contents, label)
     os.makedirs(directory, mode=0o711, exist_ok=True)
     path, staging = path_of(directory, server_id, generation), _staging(directory, server_id)
     # What a killed run left under that name would keep its mode.

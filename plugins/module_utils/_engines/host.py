@@ -28,6 +28,7 @@ class Host:
     :param kvm: whether a guest was seen to run under KVM.
     :param config_drives: directory of the servers' config drives.
     :param console_logs: directory of the servers' console logs.
+    :param metadata: directory of what the metadata service serves; empty where there is none.
     :param locks: directory of lock files, which a reboot may empty.
     :param reserved_memory: MiB kept for the host itself.
     :param maintenance: whether it takes no new servers.
@@ -50,6 +51,7 @@ class Host:
     image_library: str = "/var/lib/altostratus/images"
     config_drives: str = "/var/lib/altostratus/config-drives"
     console_logs: str = "/var/log/altostratus"
+    metadata: str = ""
     locks: str = "/run/altostratus"
     default_pool: str = "standard"
     cpu_overcommit: float = 4.0

@@ -14,6 +14,8 @@ from operator import itemgetter
 from .errors import EcsError, InvalidInput
 
 SMALLEST_SUBNET = 29
+METADATA = "169.254.169.254"
+"""Where every server finds its own data (spec MD1)."""
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 

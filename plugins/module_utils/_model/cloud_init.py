@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,11 @@ HOSTNAME_SUFFIX = ".novalocal"
 """Appended to the host name in the metadata (spec MD8)."""
 USER_DATA_LIMIT = 32768
 """Bytes of user data, first line included (spec UD1)."""
-_BASE = "openstack/latest"
+BASE = "openstack/latest"
+CONFIG_2, NO_CLOUD = "config-2", "nocloud"
+"""How a config drive is laid out; for the second see :mod:`.no_cloud`."""
+NO_DRIVE = "none"
+"""In the place of a layout: a server that reads its data from the metadata service alone."""
 _MIME_STARTS = ("Content-Type:", "MIME-Version:")
 _USER_DATA_STARTS = {
     "linux": ("#!", "#include", "#cloud-boothook", "#cloud-config-archive", "## template: jinja", *_MIME_STARTS),
@@ -180,10 +184,15 @@ def instance_id(server_id: str, generation: int) -> str:
     return server_id if generation == 1 else str(uuid.uuid5(uuid.UUID(server_id), str(generation)))
 
 
+def render(data: Mapping[str, Any]) -> bytes:
+    """A JSON file."""
+    return json.dumps(data, indent=1).encode()
+
+
 def files(
     server_id: str, told: ServerMetadata, nics: Sequence[GuestNic], login: Login, seed: str = "", root_login: bool = True
 ) -> Mapping[str, bytes]:
-    """The files of a config drive by their path on it.
+    """What a guest is told, by path: the files of a config drive, and what the metadata service says.
 
     :param root_login: let the keys log in as root (spec UD17), for images whose user is root.
     """
@@ -194,27 +203,32 @@ def files(
     else:
         vendor = vendor_data(told, root_login, login.secret)
     content = {
-        f"{_BASE}/meta_data.json": json.dumps(about, indent=1).encode(),
-        f"{_BASE}/network_data.json": json.dumps(network_data(nics), indent=1).encode(),
+        f"{BASE}/meta_data.json": render(about),
+        f"{BASE}/network_data.json": render(network_data(nics)),
     }
     if login.user_data is not None:
-        content[f"{_BASE}/user_data"] = login.user_data.encode()
+        content[f"{BASE}/user_data"] = login.user_data.encode()
     if vendor:
-        content[f"{_BASE}/vendor_data.json"] = json.dumps({"cloud-init": vendor if len(vendor) > 1 else vendor[0]}).encode()
+        content[f"{BASE}/vendor_data.json"] = json.dumps({"cloud-init": vendor if len(vendor) > 1 else vendor[0]}).encode()
     return content
 
 
 def read_login(content: Mapping[str, bytes]) -> Login:
-    """What the files of a config drive say of those who log in; the reverse of :func:`files`."""
-    about = json.loads(content.get(f"{_BASE}/meta_data.json", b"{}"))
-    vendor = json.loads(content.get(f"{_BASE}/vendor_data.json", b"{}")).get("cloud-init", [])
-    secret = about.get("admin_pass", "")
-    for line in "\n".join([vendor] if isinstance(vendor, str) else vendor).splitlines():
+    """What was said of those who log in; the reverse of :func:`files`."""
+    about = json.loads(content.get(f"{BASE}/meta_data.json", b"{}"))
+    vendor = json.loads(content.get(f"{BASE}/vendor_data.json", b"{}")).get("cloud-init", [])
+    keys = about.get("public_keys", {}).values()
+    text = "\n".join([vendor] if isinstance(vendor, str) else vendor)
+    return login_of(keys, text, content.get(f"{BASE}/user_data"), about.get("admin_pass", ""))
+
+
+def login_of(public_keys: Iterable[str], vendor: str, user_data: bytes | None, secret: str = "") -> Login:
+    """Who logs in, from what a guest was told.
+
+    :param vendor: text of the vendor data, which may hold the hash of a password.
+    :param secret: the password, where it is not there.
+    """
+    for line in vendor.splitlines():
         if line.startswith("chpasswd: "):
             secret = json.loads(line.removeprefix("chpasswd: "))["users"][0]["password"]
-    user_data = content.get(f"{_BASE}/user_data")
-    return Login(
-        public_keys=tuple(about.get("public_keys", {}).values()),
-        secret=secret,
-        user_data=None if user_data is None else user_data.decode(),
-    )
+    return Login(tuple(public_keys), secret, None if user_data is None else user_data.decode())

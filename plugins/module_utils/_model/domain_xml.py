@@ -27,6 +27,7 @@ _SYSTEM_TARGET = "vda"
 # The last letter, so that data disks follow the system disk in the guest: vda, vdb, ... and the config drive behind them.
 _CONFIG_TARGET = "vdz"
 _CONFIG_SERIAL = "config-2"
+_PRODUCT = "OpenStack Nova"
 
 
 @dataclass(frozen=True)
@@ -272,11 +273,13 @@ def build(spec: DomainSpec) -> str:
     if spec.metadata.description:
         _add(root, "description", spec.metadata.description)
     _add(root, "metadata").append(metadata.element(spec.metadata))
-    # cloud-init takes this product name for an OpenStack cloud, whose data it then reads (spec MD24).
-    system = _add(_add(root, "sysinfo", type="smbios"), "system")
+    # cloud-init takes this product name, or asset tag, for an OpenStack cloud, whose data it then reads (spec MD24).
+    sysinfo = _add(root, "sysinfo", type="smbios")
+    system = _add(sysinfo, "system")
     _add(system, "entry", "altostratus", name="manufacturer")
-    _add(system, "entry", "OpenStack Nova", name="product")
+    _add(system, "entry", _PRODUCT, name="product")
     _add(system, "entry", spec.uuid, name="uuid")
+    _add(_add(sysinfo, "chassis"), "entry", _PRODUCT, name="asset")
     _add_platform(root, spec)
     _add_cpu(root, spec)
     _add(root, "clock", offset="localtime" if spec.metadata.os_type == "windows" else "utc")

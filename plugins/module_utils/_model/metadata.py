@@ -72,6 +72,7 @@ class ServerMetadata:
     :param os_type: linux or windows.
     :param timezone: what the guest was told; empty for the image's own (spec T1).
     :param threads_per_core: what the user asked for (spec HT2); 0 for nothing.
+    :param config_drive: ``nocloud`` or ``none``; empty for the usual layout, ``config-2``.
     :param creating: not finished yet; the next run completes it.
     :param deletion_protection: state absent is refused.
     :param scheduled_deletion: when it goes by itself, UTC as ``created``; empty for never (spec D8).
@@ -96,6 +97,7 @@ class ServerMetadata:
     server_group: str = ""
     server_group_policy: str = ""
     user_data: str = ""
+    config_drive: str = ""
     generation: int = 1
     created: str = ""
     cloud_init: bool = True
@@ -128,6 +130,7 @@ class Task:
 _TEXTS = (
     "region", "project", "name", "display_name", "az", "flavor", "image", "image_id", "key", "login", "user", "os_type", "timezone",
     "hostname", "server_group", "server_group_policy", "user_data", "created", "scheduled_deletion", "reclaim_at",
+    "config_drive",
 )  # fmt: skip
 _NIC_TEXTS = ("id", "name", "mac", "address", "cidr", "subnet", "vpc")
 _DISK_TEXTS = ("id", "name", "role", "type", "mount", "filesystem")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, NamedTuple
 
+from .addresses import METADATA
 from .names import Scope, derived_id, mac_address
 from .rules import DEFAULT_GROUP, EGRESS, INGRESS, Rule, acl_columns, default_rules
 
@@ -207,6 +208,7 @@ class Subnet:
         rows = [
             Row(SWITCH, self.id, {"name": f"{self.project}.{self.vpc}.{self.name}", "external_ids": ids}),
             *_junction(self.id, self.vpc_id, self.id, f"{self.gateway}/{self.network.prefixlen}", _ids("router_port", subnet_id=self.id)),
+            self._metadata_port(),
         ]
         if self.dhcp_options_id:
             options = {
@@ -216,11 +218,37 @@ class Subnet:
                 "lease_time": str(DHCP_LEASE_SECONDS),
                 "mtu": str(self.mtu),
             }
+            # Who takes this option ignores the router's (RFC 3442), so the default route is in it as well.
+            options["classless_static_route"] = f"{{{METADATA}/32,0.0.0.0, 0.0.0.0/0,{self.gateway}}}"
             if self.dns:
                 options["dns_server"] = f"{{{', '.join(self.dns)}}}"
             columns = {"cidr": self.cidr, "options": options, "external_ids": _ids("dhcp", subnet_id=self.id)}
             rows.append(Row(DHCP, self.dhcp_options_id, columns))
         return rows
+
+    def _metadata_port(self) -> Row:
+        """The subnet's way to the metadata service of each server's own hypervisor (spec MD1).
+
+        It takes no address of the subnet, all of which may be in use: to the servers the service is on the link.
+        """
+        port = metadata_port_id(self.id)
+        columns = {
+            "name": metadata_port_name(self.id),
+            "type": "localport",
+            "addresses": frozenset({f"{mac_address(port)} {METADATA}"}),
+            "external_ids": _ids("metadata", subnet_id=self.id),
+        }
+        return Row(PORT, port, columns, (SWITCH, self.id, "ports"))
+
+
+def metadata_port_id(subnet_id: str) -> str:
+    """The uuid of the port by which a subnet's servers reach the metadata service."""
+    return part_id(subnet_id, "metadata")
+
+
+def metadata_port_name(subnet_id: str) -> str:
+    """Its name, which is the iface-id of the interface on each hypervisor."""
+    return f"metadata-{subnet_id}"
 
 
 def _junction(
@@ -463,6 +491,7 @@ class Port:
 
     :param address: None only in check mode, where the subnet does not exist yet.
     :param security_groups: their names, sorted.
+    :param dhcp: whether the subnet hands out addresses.
     :param eip: the public address bound to it.
     :param eip_name: the EIP's name.
     """
@@ -487,6 +516,7 @@ class Port:
     server_id: str | None = None
     eip: str | None = None
     eip_name: str | None = None
+    dhcp: bool = True
 
     @classmethod
     def read(cls, row: Mapping[str, Any], subnet: Subnet, groups: Iterable[str], eip: tuple[str, str] | None) -> Port:
@@ -507,6 +537,7 @@ class Port:
             server_id=_value(row, "server_id") or None,
             eip=eip[0] if eip else None,
             eip_name=eip[1] if eip else None,
+            dhcp=subnet.dhcp,
         )
 
     def represent(self) -> dict[str, Any]:

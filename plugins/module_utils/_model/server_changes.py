@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import leases, metadata, preemption, times
+from .cloud_init import CONFIG_2, NO_DRIVE
 from .errors import EcsError
 from .names import Scope
 from .plan import changes
@@ -63,6 +64,8 @@ def check_change(server: Server, request: ServerRequest) -> None:
         ("firmware", live.firmware, request.firmware),
         ("cpu_options.threads_per_core", live.threads, None if resized else request.cpu.threads_per_core),
         ("cpu_options.model", live.cpu_model, request.cpu.model),
+        ("config_drive", told.config_drive != NO_DRIVE, request.config_drive),
+        ("config_drive_format", told.config_drive or CONFIG_2, request.config_drive_format),
         ("timezone", told.timezone or "the image's", request.timezone),
         ("root_disk", next((disk.size for disk in told.disks if disk.role == "system"), None), request.root_disk),
         ("preemptible", told.preemptible, request.preemptible),

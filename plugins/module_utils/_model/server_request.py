@@ -72,6 +72,8 @@ class ServerRequest:
     :param hostname: the guest's first host name, where it does not derive from the server's.
     :param timezone: as in the tz database.
     :param when_due: with state absent: only if its time has come, by its schedule or a notice; asked by the host itself, not by a user.
+    :param config_drive: whether what the guest is told is on a disk.
+    :param config_drive_format: how that is laid out.
     :param notes: what the user should know when the server is made.
     """
 
@@ -107,7 +109,14 @@ class ServerRequest:
     hostname: str | None = None
     timezone: str | None = None
     password: str | None = field(default=None, repr=False)
+    config_drive: bool | None = None
+    config_drive_format: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def drive(self) -> str | None:
+        """The layout of the config drive, or that there is none; None where the user said nothing."""
+        return cloud_init.NO_DRIVE if self.config_drive is False else self.config_drive_format
 
     @property
     def login(self) -> str:
@@ -147,6 +156,9 @@ def _check(item: Mapping[str, Any]) -> str:
     """Validate one server; returns the hash of its user data."""
     if item.get("eip") is not None and item.get("nics") == []:
         raise InvalidInput("eip", item["eip"], "needs an interface to sit on", "Give nics, or leave eip out")
+    if item.get("config_drive") is False and item.get("config_drive_format") is not None:
+        hint = "Leave out one of the two: a server without a config drive reads its data from the metadata service"
+        raise InvalidInput("config_drive_format", item["config_drive_format"], "is the format of no drive, config_drive is false", hint)
     _check_login(item)
     if item.get("timezone") is not None and not _TIMEZONE.fullmatch(item["timezone"]):
         raise InvalidInput("timezone", item["timezone"], "is not the name of a time zone", "Write for example Europe/Berlin or UTC")
@@ -276,4 +288,6 @@ def _request(item: Mapping[str, Any]) -> ServerRequest:
         hostname=item.get("hostname"),
         timezone=item.get("timezone"),
         password=item.get("password"),
+        config_drive=item.get("config_drive"),
+        config_drive_format=item.get("config_drive_format"),
     )

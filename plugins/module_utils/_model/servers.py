@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import domain_xml, metadata, times
+from .cloud_init import CONFIG_2, NO_DRIVE
 from .names import disk_serial
 
 # virDomainState to the words of spec appendix A.
@@ -138,6 +139,7 @@ def represent(server: Server, eip: str | None = None) -> dict[str, Any]:
         "user": told.user or None,
         "os_type": told.os_type or None,
         "timezone": told.timezone or None,
+        "config_drive": None if told.config_drive == NO_DRIVE else told.config_drive or CONFIG_2,
         "tags": dict(told.tags),
         "server_group": told.server_group or None,
         "server_group_policy": told.server_group_policy or None,

@@ -403,6 +403,7 @@ class _Planner:
             subnet_id=subnet.id if subnet else None,
             vpc=subnet.vpc if subnet else request.vpc,
             vpc_id=subnet.vpc_id if subnet else None,
+            dhcp=subnet.dhcp if subnet else True,
             **{**defaults, **given},
         )
 

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +23,7 @@ from .._model.plan import Step
 from .._model.preemption import check_priority
 from .._model.server_groups import membership
 from .._model.server_request import ServerRequest
-from . import server_platform
+from . import guest_data, metadata_service, server_platform
 from .console import log_path, log_paths, new_password
 from .hypervisors import check_admission
 from .images import Image, find_image
@@ -105,6 +103,8 @@ def _check_guest(request: ServerRequest, image: Image) -> None:
         _check_timezone(request.timezone)
     if request.password is not None:
         check_password("password", request.password, logins.user(image.default_user, image.os_type, request.login), image.os_type)
+    if image.os_type == "windows" and request.drive == cloud_init.NO_CLOUD:
+        raise InvalidInput("config_drive_format", request.drive, f"is not for {image.name}, a Windows guest", "Leave it out")
     if request.user_data is not None:
         cloud_init.check_user_data(request.user_data, image.os_type)
 
@@ -182,6 +182,7 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
         server_group=group,
         server_group_policy=policy,
         user_data=request.user_data_hash,
+        config_drive="" if request.drive == cloud_init.CONFIG_2 else request.drive or "",
         created=times.stamp(times.now()),
         cloud_init=image is None or image.cloud_init,
         creating=True,
@@ -347,24 +348,17 @@ def secret(password: str | None, os_type: str) -> str:
     return sha512_crypt(password)
 
 
-def write_drive(site: Site, server_id: str, told: metadata.ServerMetadata, ports: Sequence[Port], login: cloud_init.Login) -> str:
-    """Write the config drive of a server's system; returns its path."""
-    nics = [
-        cloud_init.GuestNic(
-            id=port.id,
-            mac=port.mac,
-            mtu=port.mtu or site.host.guest_mtu,
-            network_id=port.subnet_id or "",
-            vpc_id=port.vpc_id or "",
-            address=port.address or "",
-            public_address=port.eip,
-            dns=port.dns,
-        )
-        for port in ports
-    ]
-    seed = base64.b64encode(secrets.token_bytes(384)).decode()
-    files = cloud_init.files(server_id, told, nics, login, seed, root_login=told.user == "root")
-    return config_drive.write(site.host.config_drives, server_id, files, told.generation)
+def write_data(site: Site, server_id: str, told: metadata.ServerMetadata, ports: Sequence[Port], login: cloud_init.Login) -> str:
+    """Write what a server's system is told, for the metadata service and on its config drive; returns the drive's path, if it has one."""
+    content = guest_data.compose(site.host, server_id, told, ports, login)
+    metadata_service.lay_out(site.host, server_id, told.generation, content, ports)
+    return guest_data.write_drive(site.host, server_id, told, content)
+
+
+def remove_data(site: Site, server_id: str) -> None:
+    """Remove all that a server's systems were told."""
+    config_drive.remove(site.host.config_drives, server_id)
+    metadata_service.remove(site.host, [server_id])
 
 
 def finish_definition(site: Site, creation: Creation, ports: Sequence[Port], volumes: Mapping[str, Volume], rollback: Rollback) -> Any:
@@ -373,11 +367,13 @@ def finish_definition(site: Site, creation: Creation, ports: Sequence[Port], vol
     spec = domain_spec(site, creation, ports, volumes)
     with step(site, request.name, "config drive"):
         login = cloud_init.Login(request.public_keys, secret(request.password, spec.metadata.os_type), request.user_data)
-        drive = write_drive(site, creation.id, spec.metadata, ports, login)
-        rollback.add("", request.name, partial(config_drive.remove, host.config_drives, creation.id))
+        rollback.add("", request.name, partial(remove_data, site, creation.id))
+        drive = write_data(site, creation.id, spec.metadata, ports, login)
+        metadata_service.show(host, creation.id, spec.metadata.generation)
     with step(site, request.name, "domain"):
         os.makedirs(host.console_logs, mode=0o700, exist_ok=True)
-        complete = replace(spec, disks=[*spec.disks, domain_xml.config_drive(drive)], vnc_password=new_password())
+        disks = [*spec.disks, domain_xml.config_drive(drive)] if drive else spec.disks
+        complete = replace(spec, disks=disks, vnc_password=new_password())
         domain = define(site.connection, domain_xml.build(complete))
         domain.setAutostart(1)
     rollback.add("", request.name, partial(remove_console_log, site, spec.name))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from .._engines.libvirt_client import Live, read_domains
 from .._model import domain_xml, metadata, times
+from .._model.cloud_init import NO_DRIVE
 from .._model.errors import EcsError, InvalidInput, NotFound
 from .._model.flavors import Flavor
 from .._model.plan import Step
@@ -17,7 +18,7 @@ from .._model.preemption import Preemptible
 from .._model.server_changes import check_change, check_removal, is_due
 from .._model.server_request import ServerRequest
 from .._model.servers import Server, from_domain
-from . import server_create, server_rebuild, server_remove, server_resize, server_update
+from . import metadata_service, server_create, server_rebuild, server_remove, server_resize, server_update
 from .hypervisors import Demand, check_capacity, check_server_groups
 from .ports import Port, PortPlan, plan_ports
 from .server_create import Creation
@@ -201,6 +202,9 @@ def make_plan(site: Site, requests: Sequence[ServerRequest], options: Options, c
     if wanted or superfluous:
         plan.ports = plan_ports(site.northbound(), site.scope, wanted, superfluous, check=check)
         plan.warnings += plan.ports.warnings
+    for creation in plan.creations:
+        if creation.told.config_drive == NO_DRIVE:
+            metadata_service.check(site.host, creation.request.name, plan.server_ports(creation.id))
     ports = {port.id: port for port in plan.ports.ports} if plan.ports else {}
     plan.changes = [server_update.plan(site, server, live[server.id].xml, request, ports) for server, request in kept]
     for work in plan.rebuilds:

@@ -22,10 +22,11 @@ from .._model.flavors import Flavor
 from .._model.plan import Step
 from .._model.server_request import ServerRequest
 from .._model.servers import Server
+from . import guest_data, metadata_service
 from .images import find_image
 from .ports import Port, read_ports
 from .rollback import Rollback
-from .server_create import check_image, secret, write_drive
+from .server_create import check_image, secret, write_data
 from .server_platform import FIRMWARE_PROPERTY
 from .server_update import remember
 from .site import Site, step
@@ -111,15 +112,14 @@ def plan(site: Site, server: Server, request: ServerRequest, check: bool) -> Reb
         size=size,
     )
     volume = VolumeRequest(rebuild.volume_name(told.name, told.generation + 1), size=size, type=old.type, image=name, role="system")
-    return Rebuild(server, system, _login(server, request, os_type, given), volume, warning)
+    return Rebuild(server, system, _login(site, server, request, os_type, given), volume, warning)
 
 
-def _login(server: Server, request: ServerRequest, os_type: str, given: bool) -> cloud_init.Login:
+def _login(site: Site, server: Server, request: ServerRequest, os_type: str, given: bool) -> cloud_init.Login:
     """Who logs in to the new system: whom the request names, or else whom the old one was told of (spec Q3, Q11)."""
     if given and request.user_data is not None:
         return cloud_init.Login(request.public_keys, secret(request.password, os_type), request.user_data)
-    drive = next((disk.path for disk in server.domain.disks if disk.is_config_drive), "")
-    old = cloud_init.read_login(config_drive.read(drive)) if drive else cloud_init.Login()
+    old = guest_data.read_login(site.host, server)
     user_data = old.user_data if request.user_data is None else request.user_data
     if user_data is not None:
         cloud_init.check_user_data(user_data, os_type)
@@ -140,9 +140,7 @@ def _ports(site: Site, server: Server, known: Sequence[Port]) -> list[Port]:
     return [found[port_id] for port_id in wanted if port_id in found]
 
 
-def exchange(
-    site: Site, work: Rebuild, live: Live, volumes: Mapping[str, Volume], ports: Sequence[Port], rollback: Rollback
-) -> None:
+def exchange(site: Site, work: Rebuild, live: Live, volumes: Mapping[str, Volume], ports: Sequence[Port], rollback: Rollback) -> None:
     """Give a server that is off its new system.
 
     :param volumes: by id; one of the new disk's name is what a killed run left.
@@ -156,8 +154,11 @@ def exchange(
         volume = create_volume(site.pools(), site.host, site.scope, work.volume)
         rollback.add("volume", work.volume.name, partial(delete_volume, site.connection, volume))
     with step(site, name, "config drive"):
-        drive = write_drive(site, server.id, told, _ports(site, server, ports), work.login)
-        rollback.add("", name, partial(_remove_drives, site, server.id, old))
+        rollback.add("", name, partial(_keep_data, site, server.id, old))
+        mine = _ports(site, server, ports)
+        drive = write_data(site, server.id, told, mine, work.login)
+        metadata_service.show(site.host, server.id, told.generation)
+        metadata_service.connect(site.host, {server.id: metadata_service.nics_of(site.host, mine)})
     with step(site, name, "domain"):
         libvirt_client.define(site.connection, _exchanged(old, told, volume.path, volume.format, drive))
     rollback.add("rebuild", name, partial(_give_back, site, domain, old))
@@ -176,10 +177,13 @@ def _give_back(site: Site, domain: Any, xml: str) -> None:
     libvirt_client.define(site.connection, xml)
 
 
-def _remove_drives(site: Site, server_id: str, xml: str) -> None:
-    """Remove all config drives of a server but the one that its definition names."""
-    drive = next((disk.path for disk in domain_xml.parse(xml).disks if disk.is_config_drive), "")
+def _keep_data(site: Site, server_id: str, xml: str) -> None:
+    """Remove what a server's systems were told, but for the one of its definition."""
+    facts = domain_xml.parse(xml)
+    drive = next((disk.path for disk in facts.disks if disk.is_config_drive), "")
     config_drive.remove(site.host.config_drives, server_id, keep=drive)
+    if facts.metadata:
+        metadata_service.keep(site.host, server_id, facts.metadata.generation)
 
 
 def foresee(site: Site, work: Rebuild, told: metadata.ServerMetadata, xml: str) -> Server:
@@ -202,7 +206,7 @@ def finish(site: Site, domain: Any) -> None:
         for volume in read_volumes(site.connection, site.scope):
             if volume.id in gone:
                 delete_volume(site.connection, volume)
-        _remove_drives(site, domain.UUIDString(), xml)
+        _keep_data(site, domain.UUIDString(), xml)
     remember(domain, done)
 
 
@@ -213,4 +217,4 @@ def clean(site: Site, server: Server) -> None:
     for volume in read_volumes(site.connection, site.scope, name=name):
         if not volume.server:
             delete_volume(site.connection, volume)
-    _remove_drives(site, server.id, xml)
+    _keep_data(site, server.id, xml)

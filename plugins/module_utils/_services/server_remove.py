@@ -12,6 +12,7 @@ from .._engines.libvirt_client import WAITING, Live, each, power_off, undefine
 from .._model.plan import Step
 from .._model.rebuild import volume_name
 from .._model.servers import Server
+from . import metadata_service
 from .ports import plan_removal, remove_ports
 from .server_create import remove_console_log
 from .site import Site
@@ -46,6 +47,7 @@ def remove(site: Site, servers: Sequence[Server], live: Mapping[str, Live], dele
     ports = _ports(servers)
     if ports:
         remove_ports(site.northbound(), ports, release_eips=delete_eip)
+    metadata_service.remove(site.host, [server.id for server in servers])
     volumes = {volume.id: volume for volume in read_volumes(site.connection, site.scope)}
     for server in servers:
         told = server.metadata

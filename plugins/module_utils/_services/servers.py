@@ -22,9 +22,9 @@ from .._model.names import Scope
 from .._model.plan import Step
 from .._model.server_request import ServerRequest
 from .._model.servers import Server, from_domain, represent
-from . import failures, server_create, server_power, server_rebuild, server_remove, server_update
+from . import failures, metadata_service, server_create, server_power, server_rebuild, server_remove, server_update
 from .exclusive import at_work, exclusive
-from .ports import PortPlan, commit_ports, read_ports, undo_ports
+from .ports import Port, PortPlan, commit_ports, read_ports, undo_ports
 from .preemption import give_notice, preemption, wait
 from .rollback import Rollback
 from .server_create import Creation
@@ -67,6 +67,9 @@ def _create(site: Site, plan: Plan, rollback: Rollback) -> dict[str, Any]:
     if plan.ports is not None and plan.ports.steps:
         _make_ports(site, plan, plan.ports, rollback)
     made = each(lambda creation: _complete(site, plan, creation, rollback), plan.creations)
+    with step(site, ", ".join(creation.request.name for creation in plan.creations), "metadata"):
+        nics = {creation.id: metadata_service.nics_of(site.host, plan.server_ports(creation.id)) for creation in plan.creations}
+        metadata_service.connect(site.host, nics)
     domains = {creation.request.name: domain for creation, domain in zip(plan.creations, made, strict=True)}
     for change in plan.changes:
         if change.steps or change.told != change.server.metadata:
@@ -145,15 +148,25 @@ def _stop(events: Events, plan: Plan, options: Options, rollback: Rollback) -> N
             plan.live[server.id].domain.setAutostart(0)
 
 
-def _eips(site: Site, plan: Plan, servers: Mapping[str, Server]) -> dict[str, str]:
-    """Public addresses by server id; a Northbound that only this needs may be out of reach."""
-    ports = [] if plan.ports is None else plan.ports.ports
-    unknown = {uuid for uuid, server in servers.items() if server.metadata.nics} - {port.server_id for port in ports}
+def _other_ports(site: Site, plan: Plan, servers: Mapping[str, Server]) -> list[Port]:
+    """The ports that the plan does not speak of; a Northbound that only this needs may be out of reach."""
+    gone = {server.id for server in plan.removals}
+    unknown = {uuid for uuid, server in servers.items() if server.metadata.nics} - gone
+    unknown -= {port.server_id or "" for port in (plan.ports.ports if plan.ports else ())}
     try:
-        ports = [*ports, *(read_ports(site.northbound(), server_ids=unknown) if unknown else ())]
+        return read_ports(site.northbound(), server_ids=unknown) if unknown else []
     except EcsError as error:
         plan.warnings.append(f"no public addresses: {error}")
-    return {port.server_id: port.eip for port in ports if port.server_id and port.eip}
+        return []
+
+
+def _outdated(site: Site, plan: Plan, servers: Mapping[str, Server], others: Sequence[Port]) -> list[metadata_service.Refresh]:
+    """The servers whose metadata do not say what their ports are, or will be."""
+    made = (
+        {creation.id for creation in plan.creations} | {server.id for server in plan.removals} | {work.server.id for work in plan.rebuilds}
+    )
+    there = [server for uuid, server in servers.items() if uuid not in made]
+    return metadata_service.outdated(site.host, there, [*others, *(plan.ports.ports if plan.ports else ())])
 
 
 @contextmanager
@@ -215,13 +228,17 @@ def _carry_out(
 
     :param told: what was done before.
     """
+    others = _other_ports(site, plan, servers)
+    plan.steps += [item.step for item in _outdated(site, plan, servers, others)]
     if check:
         servers = foresee(site, plan, servers)
     elif plan.steps or plan.tasks or any(change.told != change.server.metadata for change in plan.changes):
         with at_work(plan.live, plan.tasks):
             _apply(site, plan, options)
         servers = read(site, requests)[1]
-    eips = _eips(site, plan, servers)
+        metadata_service.update(site.host, _outdated(site, plan, servers, others))
+    ports = [*others, *(plan.ports.ports if plan.ports else ())]
+    eips = {port.server_id: port.eip for port in ports if port.server_id and port.eip}
     ids = [site.scope.id("server", request.name) for request in requests]
     represented = [represent(servers[uuid], eips.get(uuid)) for uuid in ids if uuid in servers]
     return Outcome([*told, *plan.steps], represented, plan.warnings)

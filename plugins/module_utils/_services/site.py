@@ -18,7 +18,7 @@ from .._model.errors import EcsError
 from .._model.names import Scope
 from .processors import Processors
 
-_STEPS = {"ports": 4, "volume": 5, "config drive": 6, "domain": 6, "start": 6, "wait": 7}
+_STEPS = {"ports": 4, "volume": 5, "config drive": 6, "domain": 6, "metadata": 6, "start": 6, "wait": 7}
 """The places of a server's way from YAML to running where a run can fail; 1 validate, 2 placement and 3 image come before any change."""
 
 

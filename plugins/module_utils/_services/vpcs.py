@@ -236,7 +236,9 @@ class _Planner:
         homes: dict[str, str] = {}
         for subnet_id, row in switches.items():
             self.draft.guard(model.SWITCH, subnet_id, row)
-            homes.update(dict.fromkeys(row["ports"] - {model.part_id(subnet_id, "switch-port")}, names[subnet_id]))
+            homes.update(
+                dict.fromkeys(row["ports"] - {model.part_id(subnet_id, "switch-port"), model.metadata_port_id(subnet_id)}, names[subnet_id])
+            )
         used: dict[str, list[str]] = defaultdict(list)
         for uuid, row in self.nb.find(model.PORT, homes, ["external_ids"]).items():
             used[homes[uuid]].append(row["external_ids"].get("ecs:name", uuid))

@@ -146,6 +146,7 @@ def survey(packages: list[str], services: list[str], paths: list[str]) -> dict[s
         "paths": {path: state(Path(path)) for path in paths},
         "qemu_settings": qemu_settings(),
         "network_service": runs("altostratus-network.service"),
+        "metadata_service": runs("altostratus-metadata.service"),
         "timers": all(map(runs, ("altostratus-host.timer", "altostratus-reclaim.timer"))),
         "settled": settled(),
     }

@@ -18,7 +18,7 @@ systemctl --root="$root" disable \
     virtlogd.service virtlogd.socket virtlogd-admin.socket \
     openvswitch-switch.service ovn-central.service ovn-host.service \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
-    logrotate.timer xfs_scrub_all.timer
+    nginx.service logrotate.timer xfs_scrub_all.timer
 systemctl --root="$root" mask console-getty.service systemd-networkd-wait-online.service
 systemctl --root="$root" enable systemd-networkd.service ssh.service
 systemctl --root="$root" set-default multi-user.target
