@@ -574,3 +574,15 @@ def test_failures_are_remembered(call: Any, hypervisor: Any, ovn: Any, network: 
     call(server, fails=True, **{**WEB, "name": "db", "flavor": "c7.xlarge.4"})
     told = call(server_failure_info)["failures"]
     assert (len(told), told[0]["servers"][0]["name"]) == (1000, "db")
+
+
+def test_what_a_guest_without_cloud_init_will_not_hear(call: Any, hypervisor: Any, ovn: Any, network: None) -> None:
+    """Told when it is created, in check mode too, and not again; nothing to say where nothing was told (spec UD3)."""
+    path = next((hypervisor.directory / "images").glob("*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cloud_init": False}))
+    wanted = {**WEB, "key": "ops", "public_keys": [KEY], "user_data": "#cloud-config\n"}
+    for check in (True, False):
+        warnings = [str(warning) for warning in call(server, check=check, **wanted).get("warnings", [])]
+        assert [warning for warning in warnings if "runs no cloud-init: user_data, key has an effect only" in warning], warnings
+    assert not call(server, **wanted).get("warnings")
+    assert not call(server, **{**WEB, "name": "db"}).get("warnings")

@@ -109,6 +109,14 @@ def _check_guest(request: ServerRequest, image: Image) -> None:
         cloud_init.check_user_data(request.user_data, image.os_type)
 
 
+def _unheard(request: ServerRequest, image: Image) -> str:
+    """What a user should know who tells something to a guest that may not listen (spec UD3)."""
+    told = [option for option in ("user_data", "password", "key") if getattr(request, option)]
+    if image.cloud_init or not told:
+        return ""
+    return f"server {request.name}: image {image.name} runs no cloud-init: {', '.join(told)} has an effect only if it reads its drive"
+
+
 def _check_timezone(name: str) -> None:
     """See that there is such a time zone, as far as this host knows them."""
     if not os.path.isdir("/usr/share/zoneinfo"):
@@ -154,6 +162,7 @@ def prepare(site: Site, request: ServerRequest, leftover: metadata.ServerMetadat
     try:
         image = find_image(host.image_library, scope, request.image)
         root_disk = check_image(request, request.size, image)
+        warning = _unheard(request, image)
     except NotFound as error:
         if not check:
             raise
