@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -241,28 +241,33 @@ def test_a_failed_rebuild_gives_the_old_data_back(cloud: Call, hypervisor: Hyper
     assert sorted(os.listdir(served.server(told["id"]))) == ["1", "current"]
 
 
-def test_data_move_to_another_host(cloud: Call, hypervisor: Hypervisor, served: Tree, tmp_path: Path) -> None:
-    """All that is kept of a server, the announcement and the password included."""
-    told = cloud(server, **WEB)["server"]
+def test_data_move_to_another_host(cloud: Call, hypervisor: Hypervisor, served: Tree, ovn: Ovn, tmp_path: Path) -> None:
+    """All that is kept of a server, the announcement and the password included; one without a config drive has nothing else."""
+    told = cloud(server, **WEB, config_drive=False)["server"]
     here = read_host()
     metadata_service.announce(here, told["id"], datetime.fromisoformat("2023-06-01T09:15:00+00:00"))
     Path(served.server(told["id"], "current", "password", "password")).write_text("ciphertext")
-    there = Host(metadata=str(tmp_path / "there"), locks=str(tmp_path / "locks"))
-    with open_site(LIBVIRT_URI, here, SHOP, lambda: cloud_northbound()) as site:
-        ports = metadata_service.read_ports(site.northbound(), server_ids={told["id"]})
-    content = metadata_service.export(here, told["id"])
-    metadata_service.restore(there, told["id"], content, ports)
-    assert metadata_service.export(there, told["id"]) == content
-    assert {"1/password/password", "instance-action"} < content.keys()
-    assert Tree(there.metadata).links() == served.links()
-    metadata_service.remove(here, [told["id"]])
+    there = Host(metadata=str(tmp_path / "there"), locks=str(tmp_path / "locks"), config_drives=str(tmp_path / "drives"))
+    with open_site(LIBVIRT_URI, here, SHOP, ovn.connect) as site:
+        path = Path(metadata_service.pack(here, told["id"]))
+        assert path.stat().st_mode & 0o777 == 0o600
+        Path(there.config_drives).mkdir()
+        shutil.copy(path, there.config_drives)
+        other = replace(site, host=there)
+        assert [str(step) for step in metadata_service.refresh(other)] == ["create metadata web"]
+        assert metadata_service.refresh(other) == []
+        arrived = Tree(there.metadata)
+        assert arrived.copy_out(told["id"]) == served.copy_out(told["id"])
+        assert {"1/password/password", "instance-action"} < arrived.copy_out(told["id"]).keys()
+        assert arrived.links() == served.links()
+        assert list(Path(there.config_drives).iterdir()) == []
+
+        domain = hypervisor.connection.lookupByName("shop.web")
+        domain.destroy()
+        domain.undefine()  # as a migration does here
+        assert [str(step) for step in metadata_service.refresh(site)] == [f"delete metadata {told['id']}"]
     assert left(served) == []
-
-
-def cloud_northbound() -> Any:
-    from ansible_collections.altostratus.ecs.plugins.module_utils._engines.ovsdb import Northbound
-
-    return Northbound(os.environ["ECS_OVN_NB"])
+    assert not path.exists()
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,14 @@ def test_firmware_and_architecture():
     assert domain_xml.parse(domain_xml.build(replace(SPEC, firmware="uefi"))).nvram
 
 
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+def test_the_machine_says_that_its_cloud_is_openstacks_kind(arch):
+    """Spec MD24: by product name and by asset tag, one of which cloud-init looks for."""
+    told = {entry.get("name"): entry.text for entry in xml(arch=arch).iterfind("sysinfo//entry")}
+    assert (told["product"], told["asset"], told["uuid"]) == ("OpenStack Nova", "OpenStack Nova", SPEC.uuid)
+    assert xml(arch=arch).find("os/smbios").get("mode") == "sysinfo"
+
+
 def test_clock():
     """Spec T2: Windows takes the clock for local time."""
     assert xml().find("clock").get("offset") == "utc"

@@ -16,8 +16,10 @@ All of a server stands below one directory, so that it can be copied to another 
 from __future__ import annotations
 
 import grp
+import io
 import os
 import shutil
+import tarfile
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -146,9 +148,8 @@ class Tree:
 
     def copy_in(self, server_id: str, content: Mapping[str, bytes]) -> None:
         """Lay out what :meth:`copy_out` gave, on another host."""
-        generation = max(int(path.partition("/")[0]) for path in content if path[0].isdigit())
-        start = f"{generation}/data/"
-        self.write(server_id, generation, {path.removeprefix(start): text for path, text in content.items() if path.startswith(start)})
+        generation = _generation(content)
+        self.write(server_id, generation, data_of(content))
         password = content.get(f"{generation}/password/password")
         if password is not None:
             path = self.server(server_id, str(generation), "password", "password")
@@ -156,6 +157,13 @@ class Tree:
         if "instance-action" in content:
             _write(self.server(server_id, "instance-action"), content["instance-action"])
         self.switch(server_id, generation)
+
+    def servers(self) -> list[str]:
+        """Ids of the servers that have data here."""
+        try:
+            return os.listdir(os.path.join(self.directory, "servers"))
+        except FileNotFoundError:
+            return []
 
     def links(self) -> dict[tuple[str, str], str]:
         """Whose data is read from where: server ids by subnet id and address."""
@@ -204,6 +212,33 @@ class Tree:
         """Remove all that is kept of subnets."""
         for subnet_id in subnet_ids:
             shutil.rmtree(self.subnet(subnet_id), ignore_errors=True)
+
+
+def _generation(content: Mapping[str, bytes]) -> int:
+    return max(int(path.partition("/")[0]) for path in content if path[0].isdigit())
+
+
+def data_of(content: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What a server reads, among what :meth:`Tree.copy_out` gave."""
+    start = f"{_generation(content)}/data/"
+    return {path.removeprefix(start): text for path, text in content.items() if path.startswith(start)}
+
+
+def pack(content: Mapping[str, bytes]) -> bytes:
+    """Files by path as one archive."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path, text in content.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text))
+    return archive.getvalue()
+
+
+def unpack(archive: bytes) -> dict[str, bytes]:
+    """The reverse of :func:`pack`."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return {entry.name: stream.read() for entry in tar if (stream := tar.extractfile(entry))}
 
 
 def _read(top: str) -> dict[str, bytes]:

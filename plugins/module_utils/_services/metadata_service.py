@@ -6,7 +6,8 @@
 The work is nginx's, one in a network namespace for each subnet that has servers here; we write its files. A host that was not prepared for
 it has no directory for them, and everything here does nothing.
 
-A server that moves to another host takes its data with it: :func:`export` there, :func:`restore` here, and :func:`remove` there.
+A server that moves to another host takes its data with it as one file beside its config drive: :func:`pack` writes it, and when it has come
+to the same place on the other host, :func:`refresh` there serves it from then on, and :func:`refresh` here takes away what is left.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from .._engines import files
+from .._engines import files, metadata_tree
 from .._engines.host import Host
 from .._engines.libvirt_client import read_domains
 from .._engines.metadata_tree import Tree
@@ -46,20 +47,31 @@ def withdraw(host: Host, server_id: str) -> None:
         Tree(host.metadata).announce(server_id, None)
 
 
-def export(host: Host, server_id: str) -> dict[str, bytes]:
-    """All that the service keeps of a server, by path, for :func:`restore` on another host; nothing where there is none."""
-    return Tree(host.metadata).copy_out(server_id) if host.metadata else {}
+def pack(host: Host, server_id: str) -> str:
+    """Write all that the service keeps of a server into one file, for root alone, and return its path; empty where there is nothing.
 
-
-def restore(host: Host, server_id: str, content: Mapping[str, bytes], ports: Sequence[Port]) -> None:
-    """Serve a server that came from another host.
-
-    :param content: what :func:`export` gave there.
-    :param ports: the server's, the primary one first.
+    It goes to the other host under the same name, and from here with :func:`remove`.
     """
-    if host.metadata and content:
-        Tree(host.metadata).copy_in(server_id, content)
-        connect(host, {server_id: nics_of(host, ports)})
+    content = Tree(host.metadata).copy_out(server_id) if host.metadata else {}
+    if not content:
+        return ""
+    path = _packed(host, server_id)
+    os.makedirs(host.config_drives, mode=0o711, exist_ok=True)
+    files.write(path, metadata_tree.pack(content), 0o600)
+    return path
+
+
+def _packed(host: Host, server_id: str) -> str:
+    return os.path.join(host.config_drives, f"{server_id}.metadata")
+
+
+def _moved(host: Host, server_id: str) -> dict[str, bytes]:
+    """What came with a server from another host."""
+    try:
+        with open(_packed(host, server_id), "rb") as stream:
+            return metadata_tree.unpack(stream.read())
+    except FileNotFoundError:
+        return {}
 
 
 def nics_of(host: Host, ports: Iterable[Port]) -> list[Nic]:
@@ -193,6 +205,7 @@ def remove(host: Host, server_ids: Iterable[str]) -> None:
         connect(host, dict.fromkeys(ids, ()))
         for server_id in ids:
             Tree(host.metadata).remove(server_id)
+            files.remove(_packed(host, server_id))
 
 
 @dataclass(frozen=True)
@@ -226,7 +239,7 @@ def outdated(host: Host, servers: Iterable[Server], ports: Iterable[Port]) -> li
         mine = [known[nic.id] for nic in told.nics]
         nics = nics_of(host, mine)
         live = tree.read(server.id)
-        content = model.drive(live) or guest_data.read(host, server, mine)
+        content = model.drive(live) or _arrived(host, server, mine)
         if not content:
             continue
         wanted = model.tree(content, nics)
@@ -238,28 +251,44 @@ def outdated(host: Host, servers: Iterable[Server], ports: Iterable[Port]) -> li
     return found
 
 
+def _arrived(host: Host, server: Server, ports: Sequence[Port]) -> Mapping[str, bytes]:
+    """What a server was told that has no data here yet: from the host that it came from, or else from its config drive."""
+    moved = _moved(host, server.id)
+    return model.drive(metadata_tree.data_of(moved)) if moved else guest_data.read(host, server, ports)
+
+
 def update(host: Host, work: Sequence[Refresh]) -> None:
     """Bring servers' data up to date."""
+    tree = Tree(host.metadata)
     for item in work:
-        if item.new:
-            Tree(host.metadata).write(item.server.id, item.server.metadata.generation, item.files)
-            show(host, item.server.id, item.server.metadata.generation)
-        else:
-            Tree(host.metadata).update(item.server.id, item.files)
+        server_id, generation = item.server.id, item.server.metadata.generation
+        if item.new and (moved := _moved(host, server_id)):
+            tree.copy_in(server_id, moved)
+            files.remove(_packed(host, server_id))
+        elif item.new:
+            tree.write(server_id, generation, {})
+            tree.switch(server_id, generation)
+        tree.update(server_id, item.files)
     connect(host, {item.server.id: item.nics for item in work})
 
 
 def refresh(site: Site) -> list[Step]:
-    """Bring the data of all servers of this host up to date, of whatever project, e.g. after public addresses were bound; what was done."""
+    """Bring the data of all servers of this host up to date, of whatever project, e.g. after public addresses were bound; what was done.
+
+    Data of servers that are here no more go.
+    """
     if not site.host.metadata:
         return []
+    served = set(Tree(site.host.metadata).servers())  # before the domains: one that another run makes meanwhile is not strange
     live = read_domains(site.connection)
     found = map(partial(_server, site.host), ((domain.xml, domain.state) for domain in live.values()))
     servers = [server for server in found if server and server.domain.task is None and server.metadata.nics]
     ports = read_ports(site.northbound(), server_ids={server.id for server in servers}) if servers else []
     work = outdated(site.host, servers, ports)
     update(site.host, work)
-    return [item.step for item in work]
+    strange = sorted(served - live.keys())
+    remove(site.host, strange)
+    return [*(item.step for item in work), *(Step("delete", "metadata", server_id) for server_id in strange)]
 
 
 def _server(host: Host, told: tuple[str, int]) -> Server | None:
