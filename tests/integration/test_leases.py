@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from ansible_collections.altostratus.ecs.plugins.module_utils._model import meta
 from ansible_collections.altostratus.ecs.plugins.module_utils._services.server_update import remember
 from ansible_collections.altostratus.ecs.plugins.modules import (
     cloud_plan,
+    eip,
     eip_info,
     hypervisor_info,
     placement,
@@ -56,10 +58,16 @@ Run = Callable[[], None]
 
 @pytest.fixture
 def fire(hypervisor: Any, ovn: Any) -> Run:
-    """What the host's timers start; its settings lead to the Northbound."""
+    """What the host's timers start; its settings lead to the Northbound, and it has a metadata service."""
     path = hypervisor.directory / "host.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "ovn_nb": ovn.remote}))
+    settings = {"ovn_nb": ovn.remote, "metadata": str(hypervisor.directory / "metadata")}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
     return _host.main
+
+
+def instance_action(host: Any, server_id: str) -> Path:
+    """Where a guest reads that it is to go (spec MD18)."""
+    return host.directory / "metadata/servers" / server_id / "instance-action"
 
 
 def names(call: Any, **options: Any) -> list[str]:
@@ -160,8 +168,9 @@ def test_what_cannot_be_removed_is_tried_again(cloud: Any, hypervisor: Any, ovn:
     tell(hypervisor, "spot", reclaim_at=0)
     settings = json.loads((hypervisor.directory / "host.json").read_text())
     (hypervisor.directory / "host.json").write_text(json.dumps({**settings, "ovn_nb": "unix:/nowhere"}))
-    fire()
-    fire()
+    _host.main(reclaims_only=True)
+    with pytest.raises(SystemExit, match="ECS_OVN"):
+        fire()
     assert (hypervisor.domains, hypervisor.volumes) == (["shop.spot"], ["shop.spot-system.qcow2"])
     assert [kind for kind, _task, _code in failures(cloud)] == ["operation"]
     assert list(marks.iterdir()) == []
@@ -214,6 +223,9 @@ def test_a_preemptible_server_gives_way(cloud: Any, hypervisor: Any, fire: Run) 
     for words in (told["name"], told["reclaim_at"], "Run this again after", "reclaim_timeout"):
         assert words in failed["msg"]
     assert told["status"] == "reclaiming"
+    action = instance_action(hypervisor, told["id"])
+    moment = told["reclaim_at"].replace("T", " ").removesuffix("Z")
+    assert json.loads(action.read_text()) == {"action": "terminate", "timestamp": moment}
     assert failures(cloud, name=told["name"]) == [("interruption", "reclaim", "ECS_RECLAIMING")]
     assert [item["reclaim_at"] for item in cloud(hypervisor_info, project=None)["hypervisor"]["servers"] if item["reclaim_at"]] != []
 
@@ -229,6 +241,7 @@ def test_a_preemptible_server_gives_way(cloud: Any, hypervisor: Any, fire: Run) 
     tell(hypervisor, told["name"], reclaim_at=0)
     fire()
     assert told["name"] not in names(cloud)
+    assert not action.parent.exists()
     assert f"shop.{told['name']}-data.qcow2" in hypervisor.volumes
     assert f"shop.{told['name']}-system.qcow2" not in hypervisor.volumes
     assert {item["status"] for item in cloud(eip_info, name=told["name"])["eips"]} == {"unbound"}
@@ -286,6 +299,31 @@ def test_who_is_busy_is_not_told(call: Any, hypervisor: Any) -> None:
     assert [told["reclaim_at"] for told in call(server_info)["servers"]] == [None, None]
     assert call(server, fails=True, **large)["error_code"] == "ECS_RECLAIMING"
     assert None not in [told["reclaim_at"] for told in call(server_info)["servers"]]
+
+
+def test_a_notice_that_cannot_be_given_to_all_is_given_to_none(cloud: Any, hypervisor: Any, fire: Run) -> None:
+    """All is taken back, and what is in the way is told."""
+    cloud(server, **{**SPOT, "nics": [{"subnet": "front"}]})
+    actions = [instance_action(hypervisor, SHOP.id("server", f"spot-000{number}")) for number in (1, 2)]
+    obstacle = actions[0].with_name(".instance-action.new")
+    obstacle.mkdir()
+    failed = cloud(server, fails=True, **{**DB, "flavor": "s7n.small.2"})
+    assert failed["error_code"] == "ECS_FILE"
+    assert str(obstacle) in failed["msg"]
+    assert [told["reclaim_at"] for told in cloud(server_info)["servers"]] == [None, None]
+    assert [action.exists() for action in actions] == [False, False]
+    assert [kind for kind, _task, _code in failures(cloud)] == ["creation"], "nobody was told"
+
+
+def test_what_servers_read_of_themselves_is_kept_true(cloud: Any, hypervisor: Any, fire: Run) -> None:
+    """A public address that was bound since the last run on the server (spec MD4); the timer for reclaims leaves that to the other."""
+    told = cloud(server, **{**WEB, "nics": [{"subnet": "front"}]})["server"]
+    path = hypervisor.directory / "metadata/servers" / told["id"] / "current/data/latest/meta-data/public-ipv4"
+    address = cloud(eip, name="extra", network="public", server="web")["eip"]["address"]
+    _host.main(reclaims_only=True)
+    assert path.read_text() == ""
+    fire()
+    assert path.read_text() == address
 
 
 def test_what_preemptible_servers_are_not_for(call: Any, hypervisor: Any) -> None:

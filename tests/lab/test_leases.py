@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from .conftest import Guest, Host, Lab
+from .test_metadata import ask
 from .test_server import PROBE, command, run
 
+ACTION = "/openstack/latest/spot/instance-action"
 NAMES = ("probe", "spot", "urgent")
 DATA: list[dict[str, Any]] = [{"name": "data", "size": 1}]
 SPOT: dict[str, Any] = {"name": "spot", "preemptible": True, "priority": 5, "data_disks": DATA, "wait_for": "agent"}
@@ -128,11 +130,16 @@ def test_a_preemptible_server_gives_way(lab: Lab, full: Host) -> None:
     """Spec B7, B9, B10, K1, MD18: it is told, its guest can read it, it goes within half a minute of its time, and the room is taken."""
     host = full
     run(lab, host, **SPOT)
+    guest = Guest(host, "lab.spot")
+    assert ask(guest, ACTION)[0] == 404
     host.run(["python3", "-c", FREE, "64"])
     failed = failure(lab, host, name="urgent")
     assert failed["error_code"] == "ECS_RECLAIMING"
     told = servers(lab, host)["spot"]
     assert (told["status"], told["reclaim_at"] in failed["msg"]) == ("reclaiming", True)
+    status, action = ask(guest, ACTION)
+    moment = told["reclaim_at"].replace("T", " ").removesuffix("Z")
+    assert (status, json.loads(action)) == (200, {"action": "terminate", "timestamp": moment})
     assert failure(lab, host, name="spot", state="absent")["error_code"] == "ECS_RECLAIMING"
     notices = run(lab, host, "server_failure_info", project="lab", name="spot")["failures"]
     assert [notice["kind"] for notice in notices] == ["operation", "interruption"], "the refused deletion, and before it the notice"

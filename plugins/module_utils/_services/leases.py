@@ -17,8 +17,9 @@ from .._model.names import Scope
 from .._model.server_changes import is_due
 from .._model.server_request import ServerRequest
 from .._model.servers import Server, from_domain
-from . import servers
+from . import metadata_service, servers
 from .preemption import mark, marked, unmark
+from .site import open_site
 
 _PATIENCE = 60
 """Seconds to wait for another run that is at a server; the next time comes soon enough."""
@@ -36,6 +37,14 @@ def run(uri: str, northbound: Callable[[], AbstractContextManager[Any]], host: H
         mark(host, server_id)
     for server_id in set(before) - waiting:
         unmark(host, server_id)
+
+
+def refresh(uri: str, northbound: Callable[[], AbstractContextManager[Any]], host: Host) -> None:
+    """Let servers read of themselves what is true by now, such as a public address that was bound since (spec MD4)."""
+    any_project = Scope(host.region, "default")
+    with open_site(uri, host, any_project, northbound) as site:
+        for step in metadata_service.refresh(site):
+            journal.tell(f"metadata: {step}")
 
 
 def _servers(uri: str, host: Host) -> list[Server]:

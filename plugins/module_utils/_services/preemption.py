@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from .._model.plan import Step
 from .._model.preemption import NOTICE, Preemptible
 from . import failures
 from .exclusive import exclusive
+from .metadata_service import announce, withdraw
 from .rollback import Rollback
 from .server_update import remember
 
@@ -92,9 +94,16 @@ def give_notice(connection: Any, wanted: Preemption, own: Collection[str], timeo
 
 
 def _tell(wanted: Preemption, live: Live, told: metadata.ServerMetadata, rollback: Rollback) -> None:
+    server_id = live.domain.UUIDString()
     remember(live.domain, replace(told, reclaim_at=wanted.at))
     rollback.add("notice", told.name, partial(remember, live.domain, told))
-    mark(wanted.host, live.domain.UUIDString())
+    rollback.add("", told.name, partial(withdraw, wanted.host, server_id))
+    try:
+        announce(wanted.host, server_id, datetime.fromisoformat(wanted.at))
+        mark(wanted.host, server_id)
+    except OSError as error:
+        hint = "Look at that path on the host"
+        raise EcsError(f"server {told.name} (project {told.project}) cannot be given notice: {error}", "ECS_FILE", hint) from error
 
 
 def _record(wanted: Preemption, told: metadata.ServerMetadata) -> None:
