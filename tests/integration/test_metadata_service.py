@@ -28,6 +28,7 @@ from ansible_collections.altostratus.ecs.plugins.module_utils._model import clou
 from ansible_collections.altostratus.ecs.plugins.module_utils._model import metadata_service as model
 from ansible_collections.altostratus.ecs.plugins.module_utils._model.metadata import ServerMetadata
 from ansible_collections.altostratus.ecs.plugins.module_utils._services import metadata_service
+from ansible_collections.altostratus.ecs.plugins.module_utils._services.exclusive import exclusive
 from ansible_collections.altostratus.ecs.plugins.module_utils._services.site import open_site
 from ansible_collections.altostratus.ecs.plugins.modules import eip, network_interface, security_group, server, vpc
 
@@ -158,9 +159,16 @@ def test_changes_are_picked_up(cloud: Call, hypervisor: Hypervisor, served: Tree
 
     cloud(eip, name="extra", interface="")
     with open_site(LIBVIRT_URI, read_host(), SHOP, ovn.connect) as site:
+        with exclusive(site.host.locks, {told["id"]: "web"}, 0):
+            assert metadata_service.refresh(site) == [], "another run is at it"
         assert [str(step) for step in metadata_service.refresh(site)] == ["update metadata web"]
         assert metadata_service.refresh(site) == []
     assert readable(served, told["id"], "latest/meta-data/public-ipv4") == ""
+
+    cloud(vpc, name="shop", subnets=[{"name": "front", "mtu": 1400}])
+    assert cloud(server, **grouped)["steps"] == ["update metadata web"]
+    assert "MTU=1400" in served.noted(FRONT, "network")
+    assert not cloud(server, **grouped)["changed"]
 
 
 @pytest.mark.parametrize("layout", ["config-2", "nocloud"])

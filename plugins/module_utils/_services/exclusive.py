@@ -15,6 +15,8 @@ from .._engines.libvirt_client import Live, set_metadata
 from .._model import metadata
 from .._model.errors import EcsError
 
+BUSY = "ECS_BUSY"
+"""The code of the error that another run is at a server."""
 _POLL = 0.1
 
 
@@ -37,7 +39,7 @@ def exclusive(directory: str, servers: Mapping[str, str], timeout: float) -> Ite
                 if time.monotonic() >= deadline:
                     raise EcsError(
                         f"server {servers[server_id]} is in the hands of another run, for {timeout:g} s at least",
-                        "ECS_BUSY",
+                        BUSY,
                         "Module server_info tells its status; run this again when the other run is done",
                     )
                 time.sleep(_POLL)

@@ -17,11 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from .._engines import files, metadata_tree
 from .._engines.host import Host
-from .._engines.libvirt_client import read_domains
+from .._engines.libvirt_client import Live, read_domains
 from .._engines.metadata_tree import Tree
 from .._engines.systemd import systemctl
 from .._model import metadata_service as model
@@ -32,6 +31,7 @@ from .._model.names import mac_address
 from .._model.plan import Step
 from .._model.servers import Server, from_domain
 from . import guest_data
+from .exclusive import BUSY, exclusive
 from .ports import Port, read_ports
 from .site import Site
 
@@ -245,7 +245,8 @@ def outdated(host: Host, servers: Iterable[Server], ports: Iterable[Port]) -> li
         wanted = model.tree(content, nics)
         differing = {path: text for path, text in wanted.items() if live.get(path) != text}
         places = {place for place, server_id in links.items() if server_id == server.id}
-        if differing or places != {(nic.subnet_id, nic.address) for nic in nics if nic.address}:
+        networks = [(nic.subnet_id, nic.address) for nic in nics if nic.address and tree.noted(nic.subnet_id, "network") == _facts(nic)]
+        if differing or places != set(networks):
             step = Step("update" if live else "create", "metadata", told.name, *model.changes(live, wanted))
             found.append(Refresh(server, step, differing, nics, not live))
     return found
@@ -281,15 +282,23 @@ def refresh(site: Site) -> list[Step]:
         return []
     served = set(Tree(site.host.metadata).servers())  # before the domains: one that another run makes meanwhile is not strange
     live = read_domains(site.connection)
-    found = map(partial(_server, site.host), ((domain.xml, domain.state) for domain in live.values()))
-    servers = [server for server in found if server and server.domain.task is None and server.metadata.nics]
-    ports = read_ports(site.northbound(), server_ids={server.id for server in servers}) if servers else []
-    work = outdated(site.host, servers, ports)
-    update(site.host, work)
+    done = []
+    for item in _outdated(site, live):
+        try:
+            with exclusive(site.host.locks, {item.server.id: item.server.metadata.name}, timeout=0):
+                work = _outdated(site, read_domains(site.connection, {item.server.id}))
+                update(site.host, work)
+                done += [one.step for one in work]
+        except EcsError as error:
+            if error.code != BUSY:  # who is at the server brings its data up to date as well
+                raise
     strange = sorted(served - live.keys())
     remove(site.host, strange)
-    return [*(item.step for item in work), *(Step("delete", "metadata", server_id) for server_id in strange)]
+    return [*done, *(Step("delete", "metadata", server_id) for server_id in strange)]
 
 
-def _server(host: Host, told: tuple[str, int]) -> Server | None:
-    return from_domain(*told, host.name)
+def _outdated(site: Site, live: Mapping[str, Live]) -> list[Refresh]:
+    found = [from_domain(domain.xml, domain.state, site.host.name) for domain in live.values()]
+    servers = [server for server in found if server and server.domain.task is None and server.metadata.nics]
+    ports = read_ports(site.northbound(), server_ids={server.id for server in servers}) if servers else []
+    return outdated(site.host, servers, ports)
