@@ -66,6 +66,7 @@ def test_same_recipe_is_not_built_again(built: Path) -> None:
     [
         (("--package", "no-such-package"), KEYRING, "Unable to locate package no-such-package"),
         (("--size", "1"), FOREIGN_KEYRING, "NO_PUBKEY"),
+        (("--kind", "full", "--architecture", "aarch64"), KEYRING, "kind full is built for x86_64 only, not for aarch64"),
     ],
 )
 def test_failure_leaves_what_was_there(built: Path, arguments: tuple[str, ...], keyring: str, cause: str) -> None:

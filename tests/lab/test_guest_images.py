@@ -176,6 +176,8 @@ def test_images_are_described_and_up_to_date(images: dict[str, dict[str, Any]]) 
         with Path(image["path"]).open("rb") as file:
             assert image["checksum"] == f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         assert (image["default_user"], image["os_type"], image["architecture"]) == ("root", "linux", "x86_64")  # M8
+    foreign = json.loads((IMAGES / "mini-aarch64.json").read_text())
+    assert (foreign["kind"], foreign["architecture"]) == ("mini", "aarch64")
     assert "changed=0" in playbook("guest_images.yml", "-e", f"guest_image_dir={IMAGES}").stdout
     assert str(IMAGES) not in Path("/proc/mounts").read_text() + execute(["losetup", "--all"]).stdout
 

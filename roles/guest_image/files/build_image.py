@@ -1,7 +1,7 @@
 # Copyright: Contributors to the altostratus.ecs project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build bootable BIOS disk images from Debian packages.
+"""Build bootable disk images from Debian packages.
 
 Run as root, in a mount namespace of its own (``unshare --mount build_image.py build ...``): whatever is mounted here, its loop device
 included, ends with the process, however that ends. Prints one JSON object, ``{"changed": bool, "image": {...}}``; the image's part is what
@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RECIPE = Path(__file__).resolve().parent
-ARCHITECTURE = "x86_64"
 MIB = 1 << 20
 GIB = 1 << 30
 PARTITION_OFFSET = MIB  # room for the boot record, and aligned for every storage
@@ -58,13 +58,29 @@ FULL_LEFT_OVER = (
     "etc/*-", "etc/apt/apt.conf.d/99mmdebstrap", "etc/dpkg/dpkg.cfg.d/99mmdebstrap", "etc/ssh/ssh_host_*", "tmp/*", "var/cache/apt/*",
     "var/cache/debconf/*-old", "var/lib/apt/lists/*", "var/lib/dbus/machine-id", "var/lib/dpkg/*-old", "var/lib/systemd/random-seed",
 )  # fmt: skip
-MINI_PACKAGES = ("base-files", "busybox-static", "dropbear-bin", "libc-bin", "linux-image-cloud-amd64", "qemu-guest-agent")
+MINI_PACKAGES = ("base-files", "busybox-static", "dropbear-bin", "libc-bin", "qemu-guest-agent", "systemd-boot-efi")
 MINI_PROGRAMS = ("/usr/bin/dropbearkey", "/usr/sbin/dropbear", "/usr/sbin/qemu-ga")
-MINI_MODULES = ("button", "evdev", "isofs", "virtio_balloon", "virtio_blk", "virtio_net", "virtio_rng")
+MINI_MODULES = ("button", "evdev", "isofs", "virtio_balloon", "virtio_blk", "virtio_net", "virtio_pci", "virtio_rng")
 
 
 class BuildError(Exception):
     """A cause that a user can act upon."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What differs between architectures."""
+
+    debian: str  # Debian's name of it
+    console: str  # the serial line
+    loader: str  # systemd-boot, as Debian calls it, and where UEFI looks for what it starts by itself
+    fallback: str
+
+
+MACHINES = {
+    "x86_64": Machine("amd64", "ttyS0", "systemd-bootx64.efi", "BOOTX64.EFI"),
+    "aarch64": Machine("arm64", "ttyAMA0", "systemd-bootaa64.efi", "BOOTAA64.EFI"),
+}
 
 
 @dataclass(frozen=True)
@@ -73,11 +89,16 @@ class Wanted:
 
     name: str
     kind: str
+    architecture: str
     packages: tuple[str, ...]
     disabled: tuple[str, ...]  # services that wait until user data starts them
     size: int | None  # GiB; None: as small as its content allows
     suite: str
     keyring: str
+
+    @property
+    def machine(self) -> Machine:
+        return MACHINES[self.architecture]
 
     def recipe(self) -> str:
         """Hash of everything that decides the image's content, save for the versions that the mirror holds."""
@@ -90,15 +111,19 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Content:
-    """What goes on the disk: the tree of its only file system, and how its kernel starts."""
+    """What goes on the disk: the tree of its ext4 file system, and how its kernel starts.
+
+    A disk that starts with BIOS and UEFI alike has a FAT file system before it, which UEFI reads; the kernel is there then.
+    """
 
     label: str
     identity: str  # UUID of the file system
     tree: Path
-    kernel: str  # paths in the tree
+    kernel: str  # paths in the tree that holds them
     initrd: str
     append: str
     headroom: int  # bytes that stay free for the guest
+    boot: Path | None = None  # the tree of the FAT file system
 
 
 def run(*argv: str | Path, stdin: str | None = None) -> str:
@@ -141,13 +166,13 @@ def apt_settings() -> str:
     return "\n".join((*reach, 'Acquire::Languages "none";', 'APT::Install-Recommends "false";')) + "\n"
 
 
-def bootstrap(wanted: Wanted, tree: Path, variant: str, packages: Iterable[str], *options: str) -> None:
+def bootstrap(wanted: Wanted, tree: Path, architecture: str, variant: str, packages: Iterable[str], *options: str) -> None:
     """A tree of Debian packages; apt refuses a mirror that the keyring does not verify."""
     settings = tree.with_suffix(".apt.conf")  # a file: a proxy's password is nothing for a command line
     write(settings, apt_settings(), 0o600)
     run(
-        "mmdebstrap", f"--variant={variant}", f"--include={','.join(packages)}", f"--aptopt={settings}", *options, wanted.suite, tree, "-",
-        stdin=apt_sources(wanted.suite, wanted.keyring),
+        "mmdebstrap", f"--variant={variant}", f"--include={','.join(packages)}", f"--aptopt={settings}",
+        f"--architectures={architecture}", *options, wanted.suite, tree, "-", stdin=apt_sources(wanted.suite, wanted.keyring),
     )  # fmt: skip
 
 
@@ -175,10 +200,13 @@ def overlay(kind: str, target: Path) -> Path:
 
 def full_content(wanted: Wanted, work: Path) -> Content:
     """Debian with cloud-init, generalised: nothing in it is one machine's own."""
+    if wanted.architecture != "x86_64":
+        raise BuildError(f"kind full is built for x86_64 only, not for {wanted.architecture}, as its packages are run; use mini")
     tree = work / "tree"
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "info", "locale", "man")]
     bootstrap(
-        wanted, tree, "minbase", (*FULL_PACKAGES, *wanted.packages), *excluded, "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        wanted, tree, wanted.machine.debian, "minbase", (*FULL_PACKAGES, *wanted.packages), *excluded,
+        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         f"--essential-hook=sync-in {overlay('full', work / 'overlay')} /",  # before the kernel's package makes its initramfs
     )  # fmt: skip
     kernel_version(tree)
@@ -193,7 +221,7 @@ def full_content(wanted: Wanted, work: Path) -> Content:
     identity = str(uuid.uuid4())
     generalise(tree)
     write(tree / "etc/fstab", f"UUID={identity} / ext4 defaults,errors=remount-ro 0 1\n")
-    return Content("root", identity, tree, "/vmlinuz", "/initrd.img", "quiet", headroom=256 * MIB)
+    return Content("root", identity, tree, "/vmlinuz", "/initrd.img", f"root=UUID={identity} ro quiet", headroom=256 * MIB)
 
 
 def generalise(tree: Path) -> None:
@@ -215,12 +243,14 @@ def generalise(tree: Path) -> None:
 
 
 def mini_content(wanted: Wanted, work: Path) -> Content:
-    """A file system with just a kernel and an initramfs, in which the whole guest lives."""
-    packages, root, boot = work / "packages", work / "root", work / "boot"
-    bootstrap(wanted, packages, "extract", (*MINI_PACKAGES, *wanted.packages))
+    """A kernel and an initramfs, in which the whole guest lives, and a file system for what outlasts a restart."""
+    packages, root, boot, state = work / "packages", work / "root", work / "boot", work / "state"
+    machine = wanted.machine
+    bootstrap(wanted, packages, machine.debian, "extract", (*MINI_PACKAGES, f"linux-image-cloud-{machine.debian}", *wanted.packages))
     kernel = kernel_version(packages)
 
     overlay("mini", root)
+    write(root / "etc/inittab", (root / "etc/inittab").read_text().replace("ttyS0", machine.console))
     for name in ("boot", "dev", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "var/lib"):
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("bin", "sbin", "lib", "lib64"):
@@ -232,15 +262,16 @@ def mini_content(wanted: Wanted, work: Path) -> Content:
     (root / "etc/shadow").chmod(0o600)
 
     shutil.copy2(packages / "usr/bin/busybox", root / "usr/bin/busybox")
-    for applet in run(packages / "usr/bin/busybox", "--list-full").split():
+    for applet in applets(wanted, packages, work):
         link = root / "usr" / applet.removeprefix("usr/")
         if link.name != "busybox" and not link.exists():
             link.symlink_to("/usr/bin/busybox")
     for program in (*MINI_PROGRAMS, *extra_programs(packages, wanted.packages)):
-        copy_program(packages, root, program)
+        copy_program(packages, root, program, wanted.architecture)
 
     copy_modules(packages, root, kernel)
     boot.mkdir()
+    state.mkdir()
     shutil.copy2(packages / f"boot/vmlinuz-{kernel}", boot / "vmlinuz")
     names = "\0".join(sorted(str(path.relative_to(root)) for path in root.rglob("*")))
     archive = work / "initrd"
@@ -249,7 +280,20 @@ def mini_content(wanted: Wanted, work: Path) -> Content:
         subprocess.run(pack, input=names.encode(), stdout=output, cwd=root, check=True)
     # lz4 -l: the legacy frame is the only one that the kernel unpacks.
     run("lz4", "-q", "-l", "-9", archive, boot / "initrd")
-    return Content("mini-boot", str(uuid.uuid4()), boot, "/vmlinuz", "/initrd", "quiet mitigations=off no_timer_check", headroom=16 * MIB)
+    loader = boot / "EFI/BOOT" / machine.fallback
+    loader.parent.mkdir(parents=True)
+    shutil.copy2(packages / "usr/lib/systemd/boot/efi" / machine.loader, loader)
+    append = "quiet mitigations=off no_timer_check"
+    return Content("mini-boot", str(uuid.uuid4()), state, "/vmlinuz", "/initrd", append, headroom=16 * MIB, boot=boot)
+
+
+def applets(wanted: Wanted, packages: Path, work: Path) -> list[str]:
+    """Paths of busybox's programs. One for another processor cannot be asked: this machine's own can, and Debian builds both alike."""
+    native = run("dpkg", "--print-architecture").strip()
+    if native != wanted.machine.debian:
+        packages = work / "native"
+        bootstrap(wanted, packages, native, "extract", ["busybox-static"])
+    return run(packages / "usr/bin/busybox", "--list-full").split()
 
 
 def extra_programs(packages: Path, names: tuple[str, ...]) -> list[str]:
@@ -260,17 +304,31 @@ def extra_programs(packages: Path, names: tuple[str, ...]) -> list[str]:
     return [str(path) for path in paths if str(path.parent) in wanted and (packages / path.relative_to("/")).is_file()]
 
 
-def copy_program(packages: Path, root: Path, program: str) -> None:
-    """A program and the libraries that its own loader finds for it."""
-    files = [program]
-    if (packages / program.lstrip("/")).read_bytes()[:4] == b"\x7fELF":
-        listed = run("chroot", packages, "/lib64/ld-linux-x86-64.so.2", "--list", program).split()
-        files += [word for word in listed if word.startswith("/")]
-    for name in files:
-        target = root / name.lstrip("/")
+def copy_program(packages: Path, root: Path, program: str, architecture: str) -> None:
+    """A program and all libraries that it needs, found without its loader, which may be for another processor."""
+    left, done = [program], set()
+    while left:
+        name = left.pop()
+        if name in done:
+            continue
+        done.add(name)
+        source, target = packages / name.lstrip("/"), root / name.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)  # a real program replaces busybox's
-        shutil.copy2(packages / name.lstrip("/"), target)
+        shutil.copy2(source, target)
+        if source.read_bytes()[:4] == b"\x7fELF":
+            told = run("readelf", "--wide", "--program-headers", "--dynamic", source)
+            left += re.findall(r"program interpreter: (\S+)\]", told)
+            needed = re.findall(r"\(NEEDED\)\s+Shared library: \[(\S+)\]", told)
+            left += [find_library(packages, library, architecture) for library in needed if not library.startswith("ld-linux")]
+
+
+def find_library(packages: Path, name: str, architecture: str) -> str:
+    """Where Debian keeps a library."""
+    for directory in (f"usr/lib/{architecture}-linux-gnu", "usr/lib"):
+        if (packages / directory / name).exists():
+            return f"/{directory}/{name}"
+    raise BuildError(f"the packages do not hold {name}, which one of their programs needs")
 
 
 def copy_modules(packages: Path, root: Path, kernel: str) -> None:
@@ -292,42 +350,81 @@ def copy_modules(packages: Path, root: Path, kernel: str) -> None:
     write(root / "etc/modules", "\n".join(MINI_MODULES) + "\n")
 
 
-def write_disk(content: Content, raw: Path, size: int | None, work: Path) -> int:
-    """A bootable disk with one ext4 partition. Returns its size in bytes.
-
-    No partition device is needed (a kernel that reads no partition tables builds as well): the file system is made at its offset.
-    """
+def tell_boot_loaders(content: Content, console: str) -> None:
+    """Write down how the kernel starts: for extlinux on ext4, or for syslinux (BIOS) and systemd-boot (UEFI) on FAT."""
     # console: the last one named is /dev/console.
-    append = f"root=UUID={content.identity} ro console=tty0 console=ttyS0,115200 {content.append}"
-    config = f"default linux\nprompt 0\ntimeout 0\nlabel linux\n  linux {content.kernel}\n  initrd {content.initrd}\n  append {append}\n"
-    write(content.tree / "boot/extlinux/extlinux.conf", config)
+    append = f"console=tty0 console={console},115200 {content.append}"
+    start = f"  linux {content.kernel}\n  initrd {content.initrd}\n"
+    linux = f"default linux\nprompt 0\ntimeout 0\nlabel linux\n{start}  append {append}\n"
+    if content.boot is None:
+        write(content.tree / "boot/extlinux/extlinux.conf", linux)
+        return
+    write(content.boot / "syslinux.cfg", linux)
+    write(content.boot / "loader/loader.conf", "timeout 0\n")
+    write(content.boot / "loader/entries/linux.conf", f"title linux\n{start}  options {append}\n")
+
+
+def write_fat(tree: Path, raw: Path) -> int:
+    """Write a FAT file system with this tree where the first partition begins. Returns the bytes that it takes there."""
+    used = int(run("du", "--summarize", "--block-size=1", tree).split()[0])
+    length = math.ceil((used + 2 * MIB) / MIB) * MIB
+    with raw.open("wb") as disk:
+        disk.truncate(PARTITION_OFFSET + length)
+    sector = PARTITION_OFFSET // 512
+    run("mkfs.vfat", "-n", "BOOT", "-h", str(sector), "--offset", str(sector), raw, str(length // 1024))
+    run("mcopy", "-s", "-i", f"{raw}@@{PARTITION_OFFSET}", *sorted(tree.iterdir()), "::/")
+    return length
+
+
+def write_disk(content: Content, raw: Path, size: int | None, work: Path, architecture: str) -> int:
+    """A bootable disk with an ext4 partition, the first or the one after FAT. Returns its size in bytes.
+
+    No partition device is needed (a kernel that reads no partition tables builds as well): each file system is made at its offset.
+    """
+    tell_boot_loaders(content, MACHINES[architecture].console)
+    fat = write_fat(content.boot, raw) if content.boot else 0
+    offset = PARTITION_OFFSET + fat
 
     used = int(run("du", "--summarize", "--block-size=1", content.tree).split()[0])
-    needed = PARTITION_OFFSET + int(used * 1.06) + content.headroom  # 6% and some of the headroom are ext4's own
+    needed = offset + int(used * 1.06) + content.headroom  # 6% and some of the headroom are ext4's own
     step = 8 * MIB
     length = size * GIB if size else math.ceil(needed / step) * step
     if length < needed:
         raise BuildError(f"size {size} GiB is too small: the content needs {math.ceil(needed / GIB)} GiB; raise it or name fewer packages")
 
-    with raw.open("wb") as disk:
+    with raw.open("ab") as disk:
         disk.truncate(length)
-    run("sfdisk", "--quiet", raw, stdin=f"label: dos\nstart={PARTITION_OFFSET // 512}, type=83, bootable\n")
+    partitions = [f"start={PARTITION_OFFSET // 512}, size={fat // 512}, type=ef", f"start={offset // 512}, type=83"][0 if fat else 1 :]
+    run("sfdisk", "--quiet", raw, stdin="\n".join(["label: dos", f"{partitions[0]}, bootable", *partitions[1:]]) + "\n")
     # extlinux reads neither 64-bit ext4 nor the small blocks of a small file system. The rest are defaults: it can grow online.
     run(
         "mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^64bit", "-L", content.label, "-U", content.identity,
-        "-E", f"offset={PARTITION_OFFSET},root_owner=0:0", "-d", content.tree, raw, f"{(length - PARTITION_OFFSET) // 1024}k",
+        "-E", f"offset={offset},root_owner=0:0", "-d", content.tree, raw, f"{(length - offset) // 1024}k",
     )  # fmt: skip
-    mount = work / "mount"
+    if architecture == "x86_64":
+        install_boot_record(raw, fat, work)
+    return length
+
+
+def install_boot_record(raw: Path, fat: int, work: Path) -> None:
+    """Let BIOS start the disk, from its first partition."""
+    if fat:
+        run("syslinux", "--install", "--offset", str(PARTITION_OFFSET), raw)
+    else:
+        install_extlinux(raw, work / "mount")
+    boot_record = Path("/usr/lib/syslinux/mbr/mbr.bin").read_bytes()
+    with raw.open("r+b") as disk:
+        disk.write(boot_record)
+
+
+def install_extlinux(raw: Path, mount: Path) -> None:
+    """Install the loader that reads ext4; it wants to see the file system mounted."""
     mount.mkdir()
     run("mount", "-t", "ext4", "-o", f"loop,offset={PARTITION_OFFSET}", raw, mount)
     try:
         run("extlinux", "--install", mount / "boot/extlinux")
     finally:
         run("umount", mount)
-    boot_record = Path("/usr/lib/syslinux/mbr/mbr.bin").read_bytes()
-    with raw.open("r+b") as disk:
-        disk.write(boot_record)
-    return length
 
 
 def build(wanted: Wanted, directory: Path, recipe: str) -> dict[str, object]:
@@ -336,7 +433,7 @@ def build(wanted: Wanted, directory: Path, recipe: str) -> dict[str, object]:
         work = Path(name)
         content = {"full": full_content, "mini": mini_content}[wanted.kind](wanted, work)
         raw, finished = work / "disk.raw", work / "disk.qcow2"
-        length = write_disk(content, raw, wanted.size, work)
+        length = write_disk(content, raw, wanted.size, work, wanted.architecture)
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "preallocation=off", raw, finished)
         with finished.open("rb") as image:
             checksum = hashlib.file_digest(image, "sha256").hexdigest()
@@ -350,7 +447,7 @@ def build(wanted: Wanted, directory: Path, recipe: str) -> dict[str, object]:
             "min_disk": math.ceil(length / GIB),
             "os_type": "linux",
             "default_user": "root",
-            "architecture": ARCHITECTURE,
+            "architecture": wanted.architecture,
             "cloud_init": True,
             "packages": list(wanted.packages),
             "recipe": recipe,
@@ -418,6 +515,7 @@ def main() -> int:
         if name == "build":
             command.add_argument("--name", required=True)
             command.add_argument("--kind", choices=("full", "mini"), required=True)
+            command.add_argument("--architecture", choices=tuple(MACHINES), default="x86_64")
             command.add_argument("--package", action="append", default=[], help="one more package; may be repeated")
             command.add_argument("--disable", action="append", default=[], help="a service that shall not start at boot; may be repeated")
             command.add_argument("--size", type=int, help="GiB; without it the disk is as small as its content allows")
@@ -431,7 +529,8 @@ def main() -> int:
             result = {"changed": clean(options.directory, options.check)}
         else:
             packages, disabled = tuple(sorted(set(options.package))), tuple(sorted(set(options.disable)))
-            wanted = Wanted(options.name, options.kind, packages, disabled, options.size, options.suite, options.keyring)
+            settings = options.size, options.suite, options.keyring
+            wanted = Wanted(options.name, options.kind, options.architecture, packages, disabled, *settings)
             changed, image = ensure(wanted, options.directory, options.check)
             result = {"changed": changed, "image": image}
     except BuildError as error:
