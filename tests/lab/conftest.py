@@ -113,6 +113,36 @@ def lab() -> Lab:
     return Lab.read(Path(os.environ.get("ECS_LAB_DIR", "/var/lib/altostratus-lab")))
 
 
+def module_command(lab: Lab, host: Host, module: str, options: Mapping[str, Any]) -> list[str]:
+    """The command that runs one module of the collection on a host, for :meth:`Lab.controller`."""
+    return [
+        "env",
+        "ANSIBLE_CALLBACK_RESULT_FORMAT=json",
+        "ANSIBLE_PIPELINING=false",  # the module's process has a name then
+        ansible("ansible"),
+        host.name,
+        "-i",
+        str(lab.inventory),
+        "-m",
+        f"altostratus.ecs.{module}",
+        "-a",
+        json.dumps(options),
+    ]
+
+
+def run_module(lab: Lab, host: Host, module: str, fails: bool = False, **options: Any) -> dict[str, Any]:
+    """Run one module and return its result; one that fails unexpectedly, or does not, fails the test."""
+    done = lab.controller(module_command(lab, host, module, options), check=False, timeout=1500)
+    assert (done.returncode != 0) is fails, done.stdout + done.stderr
+    return told(done.stdout)
+
+
+def told(output: str) -> dict[str, Any]:
+    """The result of a module in what ``ansible`` printed of it, and before it of an error."""
+    result: dict[str, Any] = json.loads(output[output.index("=> {") + 3 :])
+    return result
+
+
 GUEST_RUN = """
 import base64, json, sys, time, libvirt, libvirt_qemu
 domain = libvirt.open("qemu:///system").lookupByName(sys.argv[1])
