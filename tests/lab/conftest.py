@@ -113,7 +113,7 @@ def lab() -> Lab:
     return Lab.read(Path(os.environ.get("ECS_LAB_DIR", "/var/lib/altostratus-lab")))
 
 
-def module_command(lab: Lab, host: Host, module: str, options: Mapping[str, Any]) -> list[str]:
+def command(lab: Lab, host: Host, module: str, options: Mapping[str, Any]) -> list[str]:
     """The command that runs one module of the collection on a host, for :meth:`Lab.controller`."""
     return [
         "env",
@@ -132,7 +132,7 @@ def module_command(lab: Lab, host: Host, module: str, options: Mapping[str, Any]
 
 def run_module(lab: Lab, host: Host, module: str, fails: bool = False, **options: Any) -> dict[str, Any]:
     """Run one module and return its result; one that fails unexpectedly, or does not, fails the test."""
-    done = lab.controller(module_command(lab, host, module, options), check=False, timeout=1500)
+    done = lab.controller(command(lab, host, module, options), check=False, timeout=1500)
     assert (done.returncode != 0) is fails, done.stdout + done.stderr
     return told(done.stdout)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Guest, Host, Lab, module_command, run_module, told
+from .conftest import Guest, Host, Lab, command, run_module, told
 
 PROBE: dict[str, Any] = {
     "project": "lab",
@@ -25,14 +25,14 @@ PROBE: dict[str, Any] = {
 }
 
 
-def run(lab: Lab, host: Host, fails: bool = False, **options: Any) -> dict[str, Any]:
-    """Run module server for the probe."""
-    return run_module(lab, host, "server", fails, **{**PROBE, **options})
+def run(lab: Lab, host: Host, module: str = "server", fails: bool = False, **options: Any) -> dict[str, Any]:
+    """Run one module and return its result; module server's options are the probe's where nothing else is said."""
+    return run_module(lab, host, module, fails, **({**PROBE, **options} if module == "server" else options))
 
 
 def status(lab: Lab, host: Host) -> dict[str, Any]:
     """The probe as module server_info shows it."""
-    (server,) = run_module(lab, host, "server_info", project="lab", name="probe")["servers"]
+    (server,) = run(lab, host, "server_info", project="lab", name="probe")["servers"]
     return dict(server)
 
 
@@ -92,7 +92,7 @@ def test_killed_run(lab: Lab, host: Host, moment: str, finish: bool) -> None:
         "runs": "virsh domid lab.probe | grep [0-9]",
     }
     killed = subprocess.Popen(
-        ["ip", "netns", "exec", f"{lab.name}-lab", *module_command(lab, host, "server", {**PROBE, "wait_for": "cloud_init"})],
+        ["ip", "netns", "exec", f"{lab.name}-lab", *command(lab, host, "server", {**PROBE, "wait_for": "cloud_init"})],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -147,8 +147,9 @@ def test_two_runs_at_once(lab: Lab, host: Host) -> None:
     Guest(host, "lab.probe").run(f"{DEAF}; {DUMB}")
 
     def begin(state: str, stop_timeout: int) -> subprocess.Popen[str]:
-        command = module_command(lab, host, "server", {**PROBE, "state": state, "stop_timeout": stop_timeout, "force": True})
-        return subprocess.Popen(["ip", "netns", "exec", f"{lab.name}-lab", *command], stdout=subprocess.PIPE, text=True)
+        options = {**PROBE, "state": state, "stop_timeout": stop_timeout, "force": True}
+        argv = ["ip", "netns", "exec", f"{lab.name}-lab", *command(lab, host, "server", options)]
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
 
     first = begin("restarted", 300)  # asks a guest that hears nothing
     while status(lab, host)["status"] != "restarting":
