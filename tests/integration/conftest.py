@@ -383,8 +383,9 @@ def screens() -> Iterator[tuple[int, int]]:
     libvirt gives a guest a port that it saw free, and QEMU takes it a while later: two daemons can choose the same.
     """
     with ExitStack() as stack:
-        locks = ((first, f"{tempfile.gettempdir()}/altostratus-ports-{first}.lock") for first in range(20000, 30000, 50))
-        first = next(first for first, path in locks if stack.enter_context(files.lock(path, wait=False)))
+        for first in range(20000, 30000, 50):
+            if stack.enter_context(files.lock(f"{tempfile.gettempdir()}/altostratus-ports-{first}.lock", wait=False)):
+                break
         yield first, first + 49
 
 

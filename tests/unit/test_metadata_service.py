@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -40,7 +41,7 @@ def drive(told: ServerMetadata = TOLD, **login: object) -> dict[str, bytes]:
     return dict(cloud_init.files(SERVER, told, GUEST_NICS, cloud_init.Login(**given), "c2VlZA=="))
 
 
-def read(nics: list[Nic] = NICS, **login: object) -> dict[str, str]:
+def read(nics: Sequence[Nic] = tuple(NICS), **login: object) -> dict[str, str]:
     return {path: content.decode() for path, content in metadata_service.tree(drive(**login), nics).items()}
 
 
