@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cloud, Guest, Host, Lab
-from .test_server import command, run
+from .conftest import Cloud, Guest, Host, Lab, command, run_module
+from .test_server import run
 
 SERVICE = "169.254.169.254"
 # One that OVN guards and that has no config drive, and one that may send what it likes.
@@ -73,9 +73,7 @@ def servers(lab: Lab, host: Host, before: dict[str, list[str]]) -> list[dict[str
     """Both at once: they boot side by side."""
     call = ("project", "wait_for", "wait_timeout")
     listed = [{key: value for key, value in wanted.items() if key not in call} for wanted in (GUARDED, LOOSE)]
-    options = {**{key: GUARDED[key] for key in call}, "servers": listed}
-    printed = lab.controller(command(lab, host, "server", options), timeout=600).stdout
-    made: list[dict[str, Any]] = json.loads(printed[printed.index("{") :])["servers"]
+    made: list[dict[str, Any]] = run_module(lab, host, "server", servers=listed, **{key: GUARDED[key] for key in call})["servers"]
     return made
 
 
