@@ -3,14 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Print, as one JSON object, what role hypervisor needs to know about this host. Reads only.
 
-Argument: a JSON object with what a prepared host has: ``packages``, ``services``, and the ``paths`` of directories and files. While any of
-the packages or services is missing or stopped, only ``missing`` and ``stopped`` are printed.
+Argument: a JSON object with what a prepared host has: ``packages``, ``services``, the ``paths`` of directories and files, and ``links``.
+While any of the packages or services is missing or stopped, only ``missing`` and ``stopped`` are printed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -115,9 +116,9 @@ def pools() -> dict[str, dict[str, Any]]:
         connection.close()
 
 
-def qemu_settings() -> str:
-    """The role's own part of qemu.conf."""
-    rest = Path("/etc/libvirt/qemu.conf").read_text().partition("# BEGIN altostratus.ecs\n")[2]
+def settings(path: str) -> str:
+    """The role's own part of a file of libvirt's."""
+    rest = Path(path).read_text().partition("# BEGIN altostratus.ecs\n")[2]
     return rest.partition("# END altostratus.ecs")[0]
 
 
@@ -129,7 +130,7 @@ def settled() -> dict[str, Any]:
         return {}
 
 
-def survey(packages: list[str], services: list[str], paths: list[str]) -> dict[str, Any]:
+def survey(packages: list[str], services: list[str], paths: list[str], links: list[str]) -> dict[str, Any]:
     ready = {"missing": missing(packages), "stopped": []}
     ready["stopped"] = [] if ready["missing"] else [service for service in services if not runs(service)]
     if ready["missing"] or ready["stopped"]:
@@ -144,7 +145,10 @@ def survey(packages: list[str], services: list[str], paths: list[str]) -> dict[s
         "switch": switch(),
         "pools": pools(),
         "paths": {path: state(Path(path)) for path in paths},
-        "qemu_settings": qemu_settings(),
+        "qemu_settings": settings("/etc/libvirt/qemu.conf"),
+        "libvirtd_settings": settings("/etc/libvirt/libvirtd.conf"),
+        "links": {link: os.readlink(link) for link in links if os.path.islink(link)},
+        "tls_socket": runs("libvirtd-tls.socket"),
         "network_service": runs("altostratus-network.service"),
         "metadata_service": runs("altostratus-metadata.service"),
         "timers": all(map(runs, ("altostratus-host.timer", "altostratus-reclaim.timer"))),

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Print, as one JSON object, what role network_control needs to know about this host. Reads only.
 
-Argument: a JSON object with ``packages`` and ``services`` of a control host, and ``databases``: commands that print their settings. While
-any of the packages or services is missing or stopped, only ``missing`` and ``stopped`` are printed.
+Argument: a JSON object with ``packages`` and ``services`` of a control host, ``authorities``: directories of certificate authorities, and
+``databases``: commands that print their settings. While any of the packages or services is missing or stopped, only ``missing`` and
+``stopped`` are printed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def runs(service: str) -> bool:
     )
 
 
-def survey(packages: list[str], services: list[str], databases: list[list[str]]) -> dict[str, Any]:
+def survey(packages: list[str], services: list[str], authorities: list[str], databases: list[list[str]]) -> dict[str, Any]:
     absent = missing(packages)
     stopped = [] if absent else [service for service in services if not runs(service)]
     if absent or stopped:
@@ -41,7 +42,7 @@ def survey(packages: list[str], services: list[str], databases: list[list[str]])
     return {
         "missing": absent,
         "stopped": stopped,
-        "authority": all(Path("/etc/altostratus/pki", name).exists() for name in ("ca.pem", "ca.key")),
+        "authorities": [path for path in authorities if all(Path(path, name).exists() for name in ("ca.pem", "ca.key"))],
         "databases": [output(*command).splitlines() for command in databases],
     }
 
