@@ -16,6 +16,13 @@ author:
 extends_documentation_fragment:
   - altostratus.ecs.libvirt
   - altostratus.ecs.attributes_info
+options:
+  lost:
+    description:
+      - Name of another hypervisor, which is dead. What is told is that one then, as far as it is recorded in pools that both share;
+        servers are those that can be started elsewhere (M(altostratus.ecs.server_evacuation)).
+      - Null is told where nothing is recorded.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -83,14 +90,27 @@ hypervisor:
     datapath:
       description: Datapath of Open vSwitch, C(system) or C(netdev).
       type: str
+    address:
+      description: Where other hypervisors bring servers to.
+      type: str
+    shared_pools:
+      description: Paths of the pools that are the same storage on every host which has them, by name.
+      type: dict
+    image_library:
+      description: Directory of the image library.
+      type: str
+    images:
+      description: What each image of the library was made from, its checksum by the image's id.
+      type: dict
     pools:
       description: Active storage pools with C(name), C(type), C(capacity) and C(available) in GiB.
       type: list
       elements: dict
     servers:
       description:
-        - Servers of all projects with C(id), C(name), C(project), C(vcpus), C(memory) in MiB, C(status), C(tags), C(created),
-          C(server_group), C(server_group_policy), C(preemptible), C(priority) and C(reclaim_at).
+        - Servers of all projects with C(id), C(name), C(project), C(vcpus), C(memory) in MiB, C(flavor), C(status), C(tags), C(created),
+          C(server_group), C(server_group_policy), C(preemptible), C(priority), C(reclaim_at), C(image_id), C(disk_types), and C(bound)
+          for one with processors or pages of its own.
       type: list
       elements: dict
 """
@@ -99,15 +119,18 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.altostratus.ecs.plugins.module_utils import _module
 from ansible_collections.altostratus.ecs.plugins.module_utils._engines.host import read_host
 from ansible_collections.altostratus.ecs.plugins.module_utils._engines.libvirt_client import connect
-from ansible_collections.altostratus.ecs.plugins.module_utils._services import hypervisors
+from ansible_collections.altostratus.ecs.plugins.module_utils._services import hypervisors, shared_records
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=dict(_module.LIBVIRT_OPTIONS), supports_check_mode=True)
+    module = AnsibleModule(argument_spec={"lost": {"type": "str"}, **_module.LIBVIRT_OPTIONS}, supports_check_mode=True)
 
     def service() -> _module.Result:
+        host = read_host()
+        if module.params["lost"]:
+            return _module.Result([], {"hypervisor": shared_records.lost(host, module.params["lost"])})
         with connect(module.params["libvirt_uri"], readonly=True) as connection:
-            return _module.Result([], {"hypervisor": hypervisors.represent(connection, read_host())})
+            return _module.Result([], {"hypervisor": hypervisors.represent(connection, host)})
 
     _module.run(module, service)
 

@@ -30,6 +30,8 @@ class Host:
     :param console_logs: directory of the servers' console logs.
     :param metadata: directory of what the metadata service serves; empty where there is none.
     :param locks: directory of lock files, which a reboot may empty.
+    :param address: where other hypervisors reach its libvirt and QEMU; empty where role hypervisor has not been since they do.
+    :param shared_pools: paths of the storage pools that are the same on every host which has them, by name.
     :param reserved_memory: MiB kept for the host itself.
     :param maintenance: whether it takes no new servers.
     :param dedicated_to: the only projects whose servers it takes; none for all.
@@ -54,6 +56,8 @@ class Host:
     metadata: str = ""
     locks: str = "/run/altostratus"
     default_pool: str = "standard"
+    address: str = ""
+    shared_pools: Mapping[str, str] = field(default_factory=dict)
     cpu_overcommit: float = 4.0
     memory_overcommit: float = 1.0
     reserved_memory: int = 512
@@ -83,6 +87,11 @@ def read_host(path: str | None = None) -> Host:
         data = _read(path or _path())
     except FileNotFoundError:
         return Host()
+    return from_settings(data)
+
+
+def from_settings(data: Mapping[str, Any]) -> Host:
+    """A host from its settings, in which more may stand."""
     known = {item.name for item in fields(Host)}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key in known}
     return Host(**values)

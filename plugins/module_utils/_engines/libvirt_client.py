@@ -58,9 +58,13 @@ def connect(uri: str, readonly: bool = False, events: bool = False) -> Iterator[
         connection.close()
 
 
+INCOMING = -1
+"""The state of a domain that is on its way here from another host, which has it until it has come."""
+
+
 @dataclass(frozen=True)
 class Live:
-    """A domain as it is: libvirt's handle, virDomainState, persistent XML."""
+    """A domain as it is: libvirt's handle, virDomainState or :data:`INCOMING`, persistent XML."""
 
     domain: Any
     state: int
@@ -90,7 +94,7 @@ def stream_domains(connection: Any, ids: Collection[str] | None = None) -> Itera
     def read(told: tuple[Any, Mapping[str, Any]]) -> Live | None:
         domain, stats = told
         try:
-            return Live(domain, stats["state.state"], domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            return Live(domain, _state(domain, stats), domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 return None  # undefined since
@@ -99,6 +103,14 @@ def stream_domains(connection: Any, ids: Collection[str] | None = None) -> Itera
     told = connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE)
     wanted = told if ids is None else [(domain, stats) for domain, stats in told if domain.UUIDString() in ids]
     return (live for live in _as_they_come(read, wanted) if live)
+
+
+def _state(domain: Any, stats: Mapping[str, Any]) -> int:
+    libvirt = _bindings()
+    starting = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
+    if (stats["state.state"], stats.get("state.reason")) == starting and not domain.isPersistent():
+        return INCOMING
+    return int(stats["state.state"])
 
 
 def read_domains(connection: Any, ids: Collection[str] | None = None) -> dict[str, Live]:
@@ -295,6 +307,30 @@ def each(action: Callable[[_Item], _Result], items: Sequence[_Item], at_once: in
 
 _TICK = 0.25
 """Seconds between two looks at the clock while waiting for events."""
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Answer the daemons' questions whether we live while one call takes long: they hang up on who is silent for half a minute.
+
+    Only for connections opened with ``events=True``, and while nobody waits for :class:`Events`.
+    """
+    libvirt = _bindings()
+    done = threading.Event()
+
+    def run() -> None:
+        timer = libvirt.virEventAddTimeout(int(1000 * _TICK), lambda timer, opaque: None, None)
+        while not done.is_set():
+            libvirt.virEventRunDefaultImpl()
+        libvirt.virEventRemoveTimeout(timer)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class Events:

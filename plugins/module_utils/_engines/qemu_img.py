@@ -83,6 +83,14 @@ def virtual_size(path: str) -> int:
     return int(_json("info", "--output=json", "-f", "qcow2", path)["virtual-size"])
 
 
+def in_use(path: str, format: str) -> bool:
+    """Whether a guest has the image open for writing, here or on another host that sees it: QEMU locks what it writes to."""
+    code, _out, err = _run("info", "--output=json", "-f", format, path)
+    if code and "lock" not in err:
+        raise _failure("info", code, err)
+    return bool(code)
+
+
 _PROGRESS = re.compile(r"\((\d+)(?:\.\d+)?/100%\)")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -16,13 +16,15 @@ from .._model.volumes import find_disk
 from .libvirt_client import Events
 
 _GIB = 1 << 30
+DRIVES = "ecs-drives"
+"""The pool in which config drives come from other hosts; those whose names begin so are no disk types."""
 # How often the loop, which asks again after its own events only, looks whether one of ours came.
 _POLL = 0.1
 
 
 def pools(connection: Any) -> dict[str, Any]:
     """The active pools by name."""
-    return {pool.name(): pool for pool in connection.listAllStoragePools() if pool.isActive()}
+    return {pool.name(): pool for pool in connection.listAllStoragePools() if pool.isActive() and not pool.name().startswith(DRIVES)}
 
 
 class Pools:
@@ -63,6 +65,27 @@ def volumes(connection: Any, name: str | None = None) -> Iterator[tuple[str, Any
 def find_volume(connection: Any, pool: str, name: str) -> Any:
     """A volume of a pool; None where there is none."""
     return next((volume for where, volume in volumes(connection, name) if where == pool), None)
+
+
+def refresh(connection: Any, names: Iterable[str]) -> None:
+    """Let libvirt find the volumes that other hosts have made in pools which it shares with them."""
+    known = pools(connection)
+    for name in names:
+        if name in known:
+            known[name].refresh(0)
+
+
+def find_by_path(connection: Any, path: str) -> tuple[str, Any] | None:
+    """Name of the pool and volume; None for a path in no pool."""
+    import libvirt
+
+    try:
+        volume = connection.storageVolLookupByPath(path)
+        return volume.storagePoolLookupByVolume().name(), volume
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+            raise
+        return None
 
 
 def _available(pool: Any) -> int:

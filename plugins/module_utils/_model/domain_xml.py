@@ -306,6 +306,18 @@ def edit(text: str, change: Callable[[ET.Element], object]) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+def nvram_path(text: str) -> str:
+    """The file of a domain's UEFI variables; empty where it has none."""
+    return ET.fromstring(text).findtext("os/nvram") or ""  # noqa: S314 - what libvirt wrote
+
+
+def set_nvram(root: ET.Element, path: str) -> None:
+    """Put a domain's UEFI variables into another file."""
+    node = root.find("os/nvram")
+    if node is not None:
+        node.text = path
+
+
 def exchange_system(root: ET.Element, system: DiskDevice, drive: str) -> None:
     """Put another system disk and config drive in the place of those that a domain has, with all that is settled about them.
 

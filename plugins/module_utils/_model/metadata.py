@@ -120,11 +120,14 @@ class Task:
     :param name: the status meanwhile, such as ``stopping``.
     :param since: UTC, as ``created``.
     :param running: whether the server shall run when it is done.
+    :param source: the host that a server comes from that moves; *destination* the one that it goes to.
     """
 
     name: str
     since: str
     running: bool = False
+    source: str = ""
+    destination: str = ""
 
 
 _TEXTS = (
@@ -132,6 +135,7 @@ _TEXTS = (
     "hostname", "server_group", "server_group_policy", "user_data", "created", "scheduled_deletion", "reclaim_at",
     "config_drive",
 )  # fmt: skip
+_TASK_TEXTS = ("source", "destination")
 _NIC_TEXTS = ("id", "name", "mac", "address", "cidr", "subnet", "vpc")
 _DISK_TEXTS = ("id", "name", "role", "type", "mount", "filesystem")
 
@@ -239,10 +243,14 @@ def set_threads(tree: ET.Element, threads: int) -> None:
 def build_task(task: Task) -> str:
     """The task as ``virDomainSetMetadata`` takes it."""
     node = ET.Element("task", name=task.name, since=task.since, running="yes" if task.running else "no")
+    node.attrib.update({name: value for name in _TASK_TEXTS if (value := getattr(task, name))})
     return ET.tostring(node, encoding="unicode")
 
 
 def parse_task(tree: ET.Element) -> Task | None:
     """Read the task from a domain's XML; None where no run is at the server."""
     node = tree.find(f"metadata/{{{TASK_NAMESPACE}}}task")
-    return None if node is None else Task(node.get("name", ""), node.get("since", ""), node.get("running") == "yes")
+    if node is None:
+        return None
+    hosts = {name: node.get(name, "") for name in _TASK_TEXTS}
+    return Task(node.get("name", ""), node.get("since", ""), node.get("running") == "yes", **hosts)

@@ -678,6 +678,21 @@ def nat_id(port_id: str) -> str:
     return part_id(port_id, "eip")
 
 
+CHASSIS_OPTIONS = ("requested-chassis", "activation-strategy")
+
+
+def on_chassis(options: Mapping[str, str], chassis: Sequence[str]) -> dict[str, str]:
+    """A port's options when it belongs on these chassis: on the first, and on others that wait until its server announces itself there.
+
+    No chassis is whichever has its interface.
+    """
+    rest = {key: value for key, value in options.items() if key not in CHASSIS_OPTIONS}
+    if not chassis:
+        return rest
+    waiting = {"activation-strategy": "rarp"} if len(chassis) > 1 else {}
+    return {**rest, "requested-chassis": ",".join(chassis), **waiting}
+
+
 def addresses_of(row: Mapping[str, Any]) -> list[IPv4Address]:
     """The IPv4 addresses that a switch port holds, ours or not."""
     texts = [part for entry in row["addresses"] for part in entry.split()] + [_value(row, "address")]

@@ -204,7 +204,7 @@ def check_members(groups: Iterable[Group]) -> list[str]:
                 raise EcsError(
                     f"server {joining[0]}: it cannot join server group {group.name} ({group.policy}) where it is: {how}",
                     "ECS_SERVER_GROUP",
-                    f"Leave it out of the group, use policy soft-{group.policy}, or remove it and let it be made anew",
+                    f"Move it first, with module server_migration, leave it out of the group, or use policy soft-{group.policy}",
                 )
             warnings.append(f"server group {group.name} ({group.policy}): {how}; nothing is moved")
     return warnings

@@ -66,18 +66,25 @@ class Server:
         return any(disk.role == "replaced" for disk in self.metadata.disks)
 
     @property
+    def moving(self) -> bool:
+        """Whether a run that was killed has left the server between two hosts."""
+        return self.domain.task is not None and self.domain.task.name == "migrating"
+
+    @property
     def interrupted(self) -> bool:
         """Whether a run that was killed has left the server off that it would have started."""
         return self.domain.task is not None and self.domain.task.running and not self.active
 
 
 def from_domain(xml: str, state: int, hypervisor: str) -> Server | None:
-    """The server that a domain is; None where the domain is not ours.
+    """The server that a domain is; None where the domain is not ours, or still another host's.
 
     :param xml: the domain's XML.
-    :param state: virDomainState.
+    :param state: virDomainState, negative for one that is only on its way here.
     :param hypervisor: the host's name.
     """
+    if state < 0:
+        return None
     facts = domain_xml.parse(xml)
     return None if facts.metadata is None else Server(facts, facts.metadata, state, hypervisor)
 

@@ -100,19 +100,48 @@ def parse_file_name(file: str, region: str) -> tuple[Scope, str] | None:
 
 def build(scope: Scope, name: str, size: int, image: Image | None) -> str:
     """The XML of a new volume of *size* GiB: blank, or a copy-on-write overlay of *image*."""
-    root = ET.Element("volume")
-    ET.SubElement(root, "name").text = file_name(scope, name)
-    ET.SubElement(root, "capacity", unit="GiB").text = str(size)
-    ET.SubElement(root, "allocation").text = "0"
-    target = ET.SubElement(root, "target")
-    ET.SubElement(target, "format", type="qcow2")
-    # The disk is its server's alone; libvirt gives it to QEMU's user for as long as the server runs.
-    ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = "0600"
+    root = _blank(file_name(scope, name), str(size * GIB), "qcow2")
     if image is not None:
         backing = ET.SubElement(root, "backingStore")
         ET.SubElement(backing, "path").text = image.path
         ET.SubElement(backing, "format", type="qcow2")
     return ET.tostring(root, encoding="unicode")
+
+
+def twin(xml: str) -> str:
+    """The XML of an empty volume like this one, for another host: of the same size to the byte, on the same image."""
+    old = _read(xml)
+    form = old.find("target/format")
+    root = _blank(old.findtext("name", ""), old.findtext("capacity", "0"), "raw" if form is None else form.get("type", "raw"))
+    if path := backing_path(xml):
+        backing = ET.SubElement(root, "backingStore")
+        ET.SubElement(backing, "path").text = path
+        ET.SubElement(backing, "format", type="qcow2")
+    return ET.tostring(root, encoding="unicode")
+
+
+def container(name: str, length: int) -> str:
+    """The XML of a volume of so many bytes that a file is written into as it is, whatever its format."""
+    return ET.tostring(_blank(name, str(length), "raw"), encoding="unicode")
+
+
+def _blank(name: str, size: str, form: str) -> ET.Element:
+    """A volume that takes no room yet, *size* bytes large; readable by its owner alone, as all of ours."""
+    root = ET.Element("volume")
+    ET.SubElement(root, "name").text = name
+    ET.SubElement(root, "capacity").text = size
+    ET.SubElement(root, "allocation").text = "0"
+    target = ET.SubElement(root, "target")
+    ET.SubElement(target, "format", type=form)
+    # libvirt gives the disk to QEMU's user for as long as the server runs.
+    ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = "0600"
+    return root
+
+
+def image_of(path: str) -> str:
+    """The id of the image that a file in the library is; empty where it is none."""
+    found = _IMAGE.search(path)
+    return found["id"] if found else ""
 
 
 def _read(xml: str) -> ET.Element:
@@ -136,7 +165,6 @@ def parse(xml: str, pool: str, region: str) -> Volume | None:
     if named is None:
         return None
     scope, name = named
-    image = _IMAGE.search(root.findtext("backingStore/path") or "")
     form = root.find("target/format")
     return Volume(
         id=scope.id("volume", name),
@@ -147,7 +175,7 @@ def parse(xml: str, pool: str, region: str) -> Volume | None:
         path=root.findtext("target/path") or "",
         size=-(-int(root.findtext("capacity") or 0) // GIB),
         format="raw" if form is None else form.get("type", "raw"),
-        image_id=image["id"] if image else "",
+        image_id=image_of(root.findtext("backingStore/path") or ""),
     )
 
 

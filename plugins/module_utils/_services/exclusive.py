@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 from .._engines import files
 from .._engines.libvirt_client import Live, set_metadata
@@ -56,15 +57,20 @@ def at_work(live: Mapping[str, Live], tasks: Mapping[str, metadata.Task]) -> Ite
     import libvirt
 
     for server_id, task in tasks.items():
-        _set(live[server_id], metadata.build_task(task))
+        _set(live[server_id].domain, metadata.build_task(task))
     try:
         yield
     finally:
         for server_id in tasks:
             # It is gone, or else the next run finds the task and takes it from there.
             with suppress(libvirt.libvirtError):
-                _set(live[server_id], None)
+                forget_task(live[server_id].domain)
 
 
-def _set(live: Live, xml: str | None) -> None:
-    set_metadata(live.domain, xml, metadata.TASK_PREFIX, metadata.TASK_NAMESPACE, active=False)
+def forget_task(domain: Any) -> None:
+    """Show a server's own status again."""
+    _set(domain, None)
+
+
+def _set(domain: Any, xml: str | None) -> None:
+    set_metadata(domain, xml, metadata.TASK_PREFIX, metadata.TASK_NAMESPACE, active=False)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .._engines import storage_pool
 from .._engines.host import Host
 from .._engines.libvirt_client import read_domains, read_machine
 from .._model import domain_xml, metadata
@@ -18,13 +19,15 @@ from .._model.hypervisors import memory_free, memory_limit, refusal, vcpu_limit,
 from .._model.metadata import ServerMetadata
 from .._model.preemption import Preemptible, make_room, preemptibles
 from .._model.servers import Server
+from .images import checksums
 
 _GIB = 1 << 30
 
 
 _SETTINGS = (
     "name", "az", "region", "kvm", "datapath", "reserved_memory", "cpu_overcommit", "memory_overcommit", "maintenance", "dedicated_to",
-    "flavors",
+    "flavors", "flavor_specs", "dedicated_cpus", "address", "image_library", "config_drives", "console_logs", "default_pool",
+    "shared_pools",
 )  # fmt: skip
 
 
@@ -35,13 +38,11 @@ def _settings(host: Host) -> dict[str, Any]:
 
 def _pools(connection: Any) -> list[dict[str, Any]]:
     told = []
-    for pool in connection.listAllStoragePools():
-        if not pool.isActive():
-            continue
+    for name, pool in sorted(storage_pool.pools(connection).items()):
         _state, capacity, _allocation, available = pool.info()
         kind = pool.XMLDesc().split("type=", 1)[1][1:].split("'", 1)[0]
-        told.append({"name": pool.name(), "type": kind, "capacity": round(capacity / _GIB, 1), "available": round(available / _GIB, 1)})
-    return sorted(told, key=lambda pool: pool["name"])
+        told.append({"name": name, "type": kind, "capacity": round(capacity / _GIB, 1), "available": round(available / _GIB, 1)})
+    return told
 
 
 def represent(connection: Any, host: Host) -> dict[str, Any]:
@@ -64,13 +65,14 @@ def represent(connection: Any, host: Host) -> dict[str, Any]:
         "vcpus_free": vcpus_free(capacity),
         "memory_free": memory_free(capacity),
         "pools": _pools(connection),
+        "images": checksums(host.image_library),
         "servers": sorted(_servers(host, states), key=lambda server: (server["project"], server["name"])),
     }
 
 
 def _servers(host: Host, states: Iterable[tuple[domain_xml.DomainFacts, int]]) -> list[dict[str, Any]]:
     """The servers among a host's domains, each with its state, as placement needs them."""
-    return [_server(Server(domain, domain.metadata, state, host.name)) for domain, state in states if domain.metadata]
+    return [_server(Server(domain, domain.metadata, state, host.name)) for domain, state in states if domain.metadata and state >= 0]
 
 
 def _server(server: Server) -> dict[str, Any]:
@@ -81,6 +83,10 @@ def _server(server: Server) -> dict[str, Any]:
         "project": told.project,
         "vcpus": server.domain.vcpus,
         "memory": server.domain.memory,
+        "flavor": told.flavor or None,
+        "image_id": told.image_id or None,
+        "disk_types": sorted({disk.type for disk in told.disks}),
+        "bound": server.domain.bound,
         "status": server.status,
         "tags": dict(told.tags),
         "created": told.created,

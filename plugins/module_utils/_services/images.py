@@ -67,6 +67,13 @@ def _read(library: str, image_id: str) -> Image | None:
         return None
 
 
+def checksums(library: str) -> dict[str, str]:
+    """What each image was made from, by id: images of one checksum are the same to who is built on them."""
+    entries = os.listdir(library) if os.path.isdir(library) else ()
+    found = [_read(library, entry.removesuffix(".json")) for entry in sorted(entries) if entry.endswith(".json")]
+    return {image.id: image.source.checksum for image in found if image}
+
+
 def find_image(library: str, scope: Scope, name: str) -> Image:
     """The image of a name: the project's own, else a public one.
 

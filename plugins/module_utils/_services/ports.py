@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .._engines import ovsdb
 from .._engines.ovsdb import Condition, Northbound
 from .._model import addresses
 from .._model import northbound as model
@@ -32,6 +33,7 @@ __all__ = [
     "PortRequest",
     "apply_ports",
     "commit_ports",
+    "locate_ports",
     "plan_ports",
     "plan_removal",
     "read_ports",
@@ -167,6 +169,17 @@ def plan_removal(nb: Northbound, ids: Collection[str], release_eips: bool = Fals
 def remove_ports(nb: Northbound, ids: Collection[str], release_eips: bool = False) -> list[Step]:
     """Delete ports in one transaction; see :func:`plan_removal`."""
     return apply(nb, lambda: plan_removal(nb, ids, release_eips), lambda draft: draft).steps
+
+
+def locate_ports(nb: Northbound, ids: Collection[str], chassis: Sequence[str]) -> None:
+    """Tell OVN on which chassis ports are, see :func:`model.on_chassis`."""
+    operations = []
+    for port_id, row in nb.find(model.PORT, ids, ["options"]).items():
+        options = model.on_chassis(row["options"], chassis)
+        if options != row["options"]:
+            operations.append(ovsdb.update(model.PORT, [("_uuid", "==", port_id)], {"options": options}))
+    if operations:
+        nb.transact(operations)
 
 
 def read_ports(

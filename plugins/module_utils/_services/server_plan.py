@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from .._engines.libvirt_client import Live, read_domains
+from .._engines.libvirt_client import INCOMING, Live, read_domains
 from .._model import domain_xml, metadata, times
 from .._model.cloud_init import NO_DRIVE
 from .._model.errors import EcsError, InvalidInput, NotFound
@@ -83,6 +83,10 @@ class Plan:
 
 def read(site: Site, requests: Iterable[ServerRequest]) -> tuple[dict[str, Live], dict[str, Server]]:
     live = read_domains(site.connection, {site.scope.id("server", request.name) for request in requests})
+    for domain in live.values():
+        if domain.state == INCOMING:
+            hint = "Wait until it has come, then run this again"
+            raise EcsError(f"{domain.domain.name()} is on its way to {site.host.name} from another host", "ECS_BUSY", hint)
     return live, {uuid: server for uuid, domain in live.items() if (server := from_domain(domain.xml, domain.state, site.host.name))}
 
 
@@ -93,6 +97,16 @@ def _incomplete(server: Server) -> EcsError:
     )
 
 
+def _between_hosts(server: Server) -> EcsError:
+    task = server.domain.task
+    where = f"from {task.source} to {task.destination}" if task else ""
+    return EcsError(
+        f"server {server.metadata.name}: its migration {where} was not finished",
+        "ECS_INCOMPLETE",
+        f"Module server_migration on {task.source if task else 'its old host'} finishes it or takes it back",
+    )
+
+
 def _sort(
     site: Site, requests: Iterable[ServerRequest], servers: Mapping[str, Server], plan: Plan, check: bool
 ) -> list[tuple[Server, ServerRequest]]:
@@ -100,6 +114,8 @@ def _sort(
     kept: list[tuple[Server, ServerRequest]] = []
     for request in requests:
         server = servers.get(site.scope.id("server", request.name))
+        if server is not None and server.moving:
+            raise _between_hosts(server)
         if request.state == "absent":
             if server is not None and (not request.when_due or is_due(server.metadata)):
                 check_removal(server, request)

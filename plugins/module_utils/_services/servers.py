@@ -22,7 +22,7 @@ from .._model.names import Scope
 from .._model.plan import Step
 from .._model.server_request import ServerRequest
 from .._model.servers import Server, from_domain, represent
-from . import failures, metadata_service, server_create, server_power, server_rebuild, server_remove, server_update
+from . import failures, metadata_service, server_create, server_power, server_rebuild, server_remove, server_update, shared_records
 from .exclusive import at_work, exclusive
 from .ports import Port, PortPlan, commit_ports, read_ports, undo_ports
 from .preemption import give_notice, preemption, wait
@@ -237,6 +237,8 @@ def _carry_out(
             _apply(site, plan, options)
         servers = read(site, requests)[1]
         metadata_service.update(site.host, _outdated(site, plan, servers, others))
+    if not check:
+        shared_records.keep(site.connection, site.host)
     ports = [*others, *(plan.ports.ports if plan.ports else ())]
     eips = {port.server_id: port.eip for port in ports if port.server_id and port.eip}
     ids = [site.scope.id("server", request.name) for request in requests]

@@ -27,6 +27,7 @@ from .._model.names import Scope, check_name
 from .._model.plan import Step
 from .._model.preemption import refuse
 from .._model.volumes import Volume, VolumeRequest
+from . import shared_records
 from .exclusive import exclusive
 from .images import Image, find_image, in_use
 from .rollback import Rollback
@@ -96,7 +97,7 @@ def plan_volume(pools: Pools, host: Host, scope: Scope, request: VolumeRequest) 
     image = find_image(host.image_library, scope, request.image) if request.image else None
     size = model.check_size(f"{about}: size", request.size, image)
     pool = pools.find(request.type or host.default_pool)
-    _check_room(about, pools, pool.name(), size * GIB, host)
+    check_room(about, pools, pool.name(), size * GIB, host)
     volume = Volume(
         id=scope.id("volume", request.name),
         name=request.name,
@@ -111,7 +112,8 @@ def plan_volume(pools: Pools, host: Host, scope: Scope, request: VolumeRequest) 
     return volume, image
 
 
-def _check_room(about: str, pools: Pools, pool: str, needed: int, host: Host) -> None:
+def check_room(about: str, pools: Pools, pool: str, needed: int, host: Host) -> None:
+    """See that a pool has so many bytes free."""
     free = pools.free(pool)
     if needed > free:
         raise EcsError(
@@ -223,7 +225,7 @@ class _Volumes:
         size = model.check_size(f"{about}: size", request.size, None)
         if size < live.size:
             raise InvalidInput(f"{about}: size", size, f"is less than its {live.size} GiB", "A disk can only grow (spec D-37)")
-        _check_room(about, self.pools, live.type, (size - live.size) * GIB, self.host)
+        check_room(about, self.pools, live.type, (size - live.size) * GIB, self.host)
         holder = self.holder(live.server) if live.server else None
 
         def do() -> None:
@@ -363,6 +365,7 @@ def _ensure_present(volumes: _Volumes, requests: Sequence[VolumeRequest], check:
     if check:
         return steps, [_expected(volumes, request) for request in requests]
     _perform(planned)
+    shared_records.keep(volumes.connection, volumes.host)
     if not planned:
         return steps, [volumes.live[request.name] for request in requests]
     found = {volume.name: volume for volume in read_volumes(volumes.connection, volumes.scope)}
