@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import Guest, Host, Lab
+from .conftest import Guest, Host, Lab, run_module
 from .test_metadata import ask
-from .test_server import PROBE, command, run
+from .test_server import run
 
 ACTION = "/openstack/latest/spot/instance-action"
 NAMES = ("probe", "spot", "urgent")
@@ -55,7 +55,7 @@ def clean(lab: Lab, host: Host) -> None:
             its_time_has_come(host, name, "reclaim_at")  # otherwise only its host deletes it
     absent = {"project": "lab", "state": "absent"}
     gone = {"servers": [{"name": name} for name in NAMES], "force": True, "stop_timeout": 0, "delete_eip": True}
-    lab.controller(command(lab, host, "server", {**absent, **gone}))
+    run_module(lab, host, "server", **absent, **gone)
     run(lab, host, "volume", **absent, volumes=[{"name": f"{name}-data"} for name in NAMES])
     run(lab, host, "eip", **absent, eips=[{"name": name} for name in NAMES])
     host.run(["rm", "-f", "/var/log/altostratus/failures.jsonl"])
@@ -76,14 +76,6 @@ def full(host: Host) -> Iterator[Host]:
     before = host.run(["cat", "/etc/altostratus/host.json"]).stdout
     yield host
     host.run(["sh", "-c", "cat > /etc/altostratus/host.json"], input=before)
-
-
-def failure(lab: Lab, host: Host, **options: Any) -> dict[str, Any]:
-    """Run module server, which fails."""
-    printed = lab.controller(command(lab, host, "server", {**PROBE, **options}), check=False, timeout=600).stdout
-    result: dict[str, Any] = json.loads(printed.partition("FAILED! => ")[2])
-    assert "error_code" in result, printed
-    return result
 
 
 def servers(lab: Lab, host: Host) -> dict[str, dict[str, Any]]:
@@ -133,14 +125,14 @@ def test_a_preemptible_server_gives_way(lab: Lab, full: Host) -> None:
     guest = Guest(host, "lab.spot")
     assert ask(guest, ACTION)[0] == 404
     host.run(["python3", "-c", FREE, "64"])
-    failed = failure(lab, host, name="urgent")
+    failed = run(lab, host, fails=True, name="urgent")
     assert failed["error_code"] == "ECS_RECLAIMING"
     told = servers(lab, host)["spot"]
     assert (told["status"], told["reclaim_at"] in failed["msg"]) == ("reclaiming", True)
     status, action = ask(guest, ACTION)
     moment = told["reclaim_at"].replace("T", " ").removesuffix("Z")
     assert (status, json.loads(action)) == (200, {"action": "terminate", "timestamp": moment})
-    assert failure(lab, host, name="spot", state="absent")["error_code"] == "ECS_RECLAIMING"
+    assert run(lab, host, fails=True, name="spot", state="absent")["error_code"] == "ECS_RECLAIMING"
     notices = run(lab, host, "server_failure_info", project="lab", name="spot")["failures"]
     assert [notice["kind"] for notice in notices] == ["operation", "interruption"], "the refused deletion, and before it the notice"
     assert "interruptServer: server spot (project lab)" in host.run(["journalctl", "-t", "altostratus", "--since", "-2min"]).stdout
