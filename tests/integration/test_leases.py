@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import libvirt
 import pytest
 
 from ansible_collections.altostratus.ecs.plugins.module_utils import _host
@@ -177,6 +178,25 @@ def test_what_cannot_be_removed_is_tried_again(cloud: Any, hypervisor: Any, ovn:
     (hypervisor.directory / "host.json").write_text(json.dumps(settings))
     fire()
     assert (hypervisor.domains, hypervisor.volumes) == ([], [])
+
+
+def test_a_server_that_moves_arrives_first(call: Any, hypervisor: Any, fire: Run) -> None:
+    """Spec R2, V2: nothing of it is taken away meanwhile; what got stuck is recorded."""
+    call(server, **WEB)
+    tell(hypervisor, "web", scheduled_deletion=0)
+    domain = hypervisor.connection.lookupByName("shop.web")
+    for since, recorded in ((ahead(), []), (ahead(hours=-1), ["operation"])):
+        task = metadata.Task("migrating", since, True, "hv0", "hv1")
+        flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        domain.setMetadata(
+            libvirt.VIR_DOMAIN_METADATA_ELEMENT, metadata.build_task(task), metadata.TASK_PREFIX, metadata.TASK_NAMESPACE, flags
+        )
+        fire()
+        assert hypervisor.domains == ["shop.web"]
+        assert [kind for kind, _task, _code in failures(call)] == recorded
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, metadata.TASK_PREFIX, metadata.TASK_NAMESPACE, flags)
+    fire()
+    assert hypervisor.domains == []
 
 
 def test_the_whole_cloud_is_placed_around_preemptible_servers(call: Any, hypervisor: Any) -> None:

@@ -28,7 +28,7 @@ _PATIENCE = 60
 def run(uri: str, northbound: Callable[[], AbstractContextManager[Any]], host: Host) -> None:
     """Remove the servers of this host whose time has come, of all projects; what cannot be done is recorded, and tried again next time."""
     before = marked(host)
-    due = [server for server in _servers(uri, host) if is_due(server.metadata)]
+    due = [server for server in _servers(uri, host) if is_due(server.metadata) and not _is_on_its_way(server)]
     for server in sorted(due, key=lambda server: not server.metadata.reclaim_at):  # somebody waits for those
         _remove(uri, northbound, host, server)
     # Marks are gone after a reboot. Whoever could not be removed has none any more: what is in the way is not asked every few seconds.
@@ -45,6 +45,11 @@ def refresh(uri: str, northbound: Callable[[], AbstractContextManager[Any]], hos
     with open_site(uri, host, any_project, northbound) as site:
         for step in metadata_service.refresh(site):
             journal.tell(f"metadata: {step}")
+
+
+def _is_on_its_way(server: Server) -> bool:
+    """Whether a server is between two hosts: first it has to arrive; one that got stuck there is refused, and that recorded."""
+    return server.moving and server.status != "faulty"
 
 
 def _servers(uri: str, host: Host) -> list[Server]:
