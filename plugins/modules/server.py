@@ -92,7 +92,8 @@ options:
   max_vcpus: &max_vcpus
     description:
       - Up to so many vCPUs the server can grow while it runs. By default it takes no more than it starts with.
-      - The guest must be able to take CPUs in, as Linux on x86_64 is.
+      - The guest must be able to take CPUs in, as Linux on x86_64 is under KVM. One that is emulated may see them after its next start
+        only; the call warns of a guest that does not take them.
     type: int
   max_memory: &max_memory
     description:
