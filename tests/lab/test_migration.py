@@ -145,6 +145,7 @@ def test_check_mode_tells_what_a_run_then_does_and_a_second_run_changes_nothing(
     assert move(lab, here, there)["steps"] == ["migrate server mover"]
     again = move(lab, here, there)
     assert (again["changed"], again["migration"]["destination"], again["migration"]["method"]) == (False, there.name, None)
+    assert move(lab, there, there)["steps"] == ["create metadata mover"]
     assert not move(lab, there, there)["changed"]
     assert shown(lab, there)["az"] == there.variables["ecs_az"]
 
@@ -208,6 +209,7 @@ def test_cold_off_or_stopped_for_it(lab: Lab, mover: dict[str, Any]) -> None:
     """R2: a stopped server keeps its id and what is on its disks; one that runs is stopped only where that is allowed."""
     here = home(lab, mover)
     there = other(lab, here)
+    Guest(here, "lab.mover").run("echo kept > /boot/proof; echo on the data disk > /dev/vdb; sync")
     assert "ECS_STOP_NEEDED" in failing(lab, here, there, method="cold")
     moved = move(lab, here, there, method="cold", allow_stop=True)["migration"]
     assert (moved["method"], moved["downtime"] > 0) == ("cold", True)
@@ -230,6 +232,8 @@ def test_cold_off_or_stopped_for_it(lab: Lab, mover: dict[str, Any]) -> None:
 def test_drain_empties_a_host_and_says_who_cannot_leave(lab: Lab, cloud: Cloud, mover: dict[str, Any]) -> None:
     """EV-3: maintenance, and all servers go; in the lab each host is a zone of its own."""
     here, there = lab.hosts[0], lab.hosts[1]
+    if home(lab, mover) is not here:
+        move(lab, there, here)
     names = set(here.run(["virsh", "list", "--all", "--name"]).stdout.split())
     assert "lab.web" in names
     stuck = cloud.play("drain_host", "-e", f"ecs_drain_host={here.name}", check=False)
