@@ -70,6 +70,7 @@ def mover(lab: Lab, cloud: Cloud) -> Iterator[dict[str, Any]]:
     def gone() -> None:
         for host in lab.hosts:
             server(lab, host, state="absent", delete_data_disks=True, delete_eip=True)
+            host.run(["rm", "-f", "/var/log/altostratus/failures.jsonl"])
 
     gone()
     yield server(lab, lab.hosts[0])["server"]
