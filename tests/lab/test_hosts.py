@@ -164,6 +164,8 @@ def test_a_certificate_near_its_end_is_renewed_with_the_same_key(lab: Lab) -> No
     after = files()
     assert after[0] != before[0]
     assert after[1:] == before[1:]
+    served = f"import ssl; print(ssl.get_server_certificate(('{host.address}', 16514)))"
+    assert host.run(["python3", "-c", served]).stdout.strip() in after[0], "libvirt shows the new one"
     northbound = ["ovn-nbctl", f"--db={settings(host)['ovn_nb']}", "--timeout=10"]
     for option, name in (("-c", "cert"), ("-p", "key"), ("-C", "ca")):
         northbound += [option, f"/etc/altostratus/ovn/{name}.pem"]
