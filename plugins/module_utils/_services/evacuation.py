@@ -19,10 +19,8 @@ from typing import Any
 from .._engines import files, qemu_img, reachability, storage_pool
 from .._engines.host import Host
 from .._engines.libvirt_client import define, power_off, read_domains, undefine
-from .._model import metadata
 from .._model import migration as model
 from .._model.errors import EcsError, InvalidInput, NotFound
-from .._model.flavors import Flavor
 from .._model.names import Scope
 from .._model.plan import Step
 from .._model.servers import Server, from_domain
@@ -31,7 +29,7 @@ from . import hypervisors, metadata_service, shared_records
 from .exclusive import exclusive, forget_task
 from .ports import locate_ports
 from .rollback import Rollback
-from .server_update import remember
+from .server_update import settle_in_zone
 from .site import Site, open_site
 
 _PORTS = (16514, 22)
@@ -53,11 +51,6 @@ class Rescue:
     @property
     def name(self) -> str:
         return self.server.metadata.name
-
-    def demand(self) -> hypervisors.Demand:
-        """What it takes here; nobody gives way to it."""
-        told, domain = self.server.metadata, self.server.domain
-        return hypervisors.Demand(self.server.id, told.name, Flavor(told.flavor, domain.vcpus, domain.memory), preemptible=True)
 
 
 @dataclass(frozen=True)
@@ -167,7 +160,7 @@ def _check(site: Site, facts: Mapping[str, Any], todo: Sequence[Rescue]) -> None
             if not disk.is_config_drive and qemu_img.in_use(disk.path, disk.format):
                 message = f"server {rescue.name}: disk {disk.path} is in use, so a guest runs with it somewhere"
                 raise EcsError(message, "ECS_HOST_ALIVE", f"Switch {facts['name']} off first")
-    hypervisors.check_capacity(site.connection, site.host, [rescue.demand() for rescue in todo])
+    hypervisors.check_capacity(site.connection, site.host, [hypervisors.demand_of(rescue.server) for rescue in todo])
     members = {rescue.server.id: rescue.server.metadata for rescue in todo}
     hypervisors.check_server_groups(site.connection, site.host, members, ())
 
@@ -187,9 +180,7 @@ def _rescue(site: Site, rescue: Rescue) -> None:
         if ports := [nic.id for nic in rescue.server.metadata.nics]:
             locate_ports(site.northbound(), ports, [host.name])
             rollback.add("", rescue.name, partial(locate_ports, site.northbound(), ports, [record.owner]))
-        told = metadata.parse(record.xml)
-        if told is not None and told.az != host.az:
-            remember(domain, replace(told, az=host.az))
+        settle_in_zone(domain, record.xml, host.az)
         forget_task(domain)
         if record.running:
             rollback.add("", rescue.name, partial(power_off, domain))

@@ -145,6 +145,12 @@ class Demand:
     preemptible: bool = False
 
 
+def demand_of(server: Server) -> Demand:
+    """What a server takes on a host that it comes to as it is; nobody gives way to it."""
+    told, domain = server.metadata, server.domain
+    return Demand(server.id, told.name, Flavor(told.flavor, domain.vcpus, domain.memory), preemptible=True)
+
+
 def check_capacity(connection: Any, host: Host, wanted: Collection[Demand]) -> list[Preemptible]:
     """See that servers that are to be created fit on this host, all together; what a domain of theirs takes already does not count.
 

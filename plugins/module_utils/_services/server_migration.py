@@ -25,7 +25,6 @@ from .._engines.storage_pool import definition
 from .._model import cpu, domain_xml, metadata, pinning, times
 from .._model import migration as model
 from .._model.errors import EcsError, InvalidInput, NotFound
-from .._model.flavors import Flavor
 from .._model.names import Scope, check_unique
 from .._model.plan import Step
 from .._model.servers import Server, from_domain
@@ -36,7 +35,7 @@ from .migration_target import Destination, LocalDisk
 from .ports import locate_ports, read_ports
 from .processors import Processors
 from .rollback import Rollback
-from .server_update import remember
+from .server_update import settle_in_zone
 from .site import Site, open_site
 
 OpenNorthbound = Callable[[], AbstractContextManager[Any]]
@@ -129,11 +128,6 @@ class _Move:
             "server_group_policy": told.server_group_policy,
         }
 
-    def demand(self) -> hypervisors.Demand:
-        """What it takes where it comes to; nobody gives way to it."""
-        told, domain = self.server.metadata, self.server.domain
-        return hypervisors.Demand(self.server.id, told.name, Flavor(told.flavor, domain.vcpus, domain.memory), preemptible=True)
-
     def step(self) -> Step | None:
         here = self.site.host.name
         if self.came_from:
@@ -150,7 +144,7 @@ class _Planner:
     def __init__(self, site: Site, known: Mapping[str, Mapping[str, Any]], options: Options, stack: ExitStack) -> None:
         self.site, self.known, self.options, self._stack = site, known, options, stack
         self._open: dict[str, Destination] = {}
-        self._here = {**hypervisors.represent(site.connection, site.host)}
+        self._here = hypervisors.represent(site.connection, site.host)
 
     def destination(self, name: str) -> Destination:
         """Another host, connected once.
@@ -257,7 +251,7 @@ class _Planner:
                 coming[move.to.name].append(move)
         for name, those in coming.items():
             to = self._open[name]
-            hypervisors.check_capacity(to.connection, to.host, [one.demand() for one in those])
+            hypervisors.check_capacity(to.connection, to.host, [hypervisors.demand_of(one.server) for one in those])
             hypervisors.check_server_groups(to.connection, to.host, {one.server.id: one.server.metadata for one in those}, ())
 
 
@@ -522,8 +516,6 @@ def _settle(move: _Move, home: Site | Destination, told: Mapping[str, Any]) -> i
     domain = home.connection.lookupByUUIDString(move.server.id)
     downtime = migration.downtime(domain) if told.get("method") == model.LIVE else told.get("downtime")
     _run(move, domain)
-    remembered = metadata.parse(definition(domain))
-    if remembered is not None and remembered.az != home.host.az:
-        remember(domain, replace(remembered, az=home.host.az))
+    settle_in_zone(domain, definition(domain), home.host.az)
     forget_task(domain)
     return downtime

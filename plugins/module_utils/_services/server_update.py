@@ -128,3 +128,13 @@ def apply(site: Site, change: Change, live: Live, volumes: Mapping[str, Volume],
 def remember(domain: Any, told: metadata.ServerMetadata) -> None:
     """Write a server's metadata into its domain."""
     set_metadata(domain, metadata.build(told), metadata.PREFIX, metadata.NAMESPACE, domain.isActive())
+
+
+def settle_in_zone(domain: Any, xml: str, az: str) -> None:
+    """Let a server that has come to another host remember the zone of that.
+
+    :param xml: its definition.
+    """
+    told = metadata.parse(xml)
+    if told is not None and told.az != az:
+        remember(domain, replace(told, az=az))

@@ -107,7 +107,7 @@ def keep(connection: Any, host: Host) -> None:
 def _write_host(directory: str, host: Host, told: Mapping[str, Any]) -> None:
     """What others must know of this host when it is dead; what changes with every server is not among it."""
     passing = ("vcpus_allocated", "memory_allocated", "vcpus_free", "memory_free", "pools")
-    text = json.dumps({**{key: value for key, value in told.items() if key not in passing}}, sort_keys=True) + "\n"
+    text = json.dumps({key: value for key, value in told.items() if key not in passing}, sort_keys=True) + "\n"
     path = os.path.join(directory, host.name + _HOST)
     with suppress(FileNotFoundError), open(path, encoding="utf-8") as stream:
         if stream.read() == text:
@@ -117,10 +117,7 @@ def _write_host(directory: str, host: Host, told: Mapping[str, Any]) -> None:
 
 def announce(host: Host, server: Server, heir: str) -> None:
     """Say that a server is moving to another host, which may run it then; an empty name takes it back."""
-    if path := path_of(host, server):
-        known = read(host).get(server.id)
-        if known:
-            write(path, replace(known[1], heir=heir))
+    _amend(host, server, heir=heir)
 
 
 def lost(host: Host, name: str) -> dict[str, Any] | None:
@@ -137,7 +134,11 @@ def lost(host: Host, name: str) -> dict[str, Any] | None:
 
 def hand_over(host: Host, server: Server, owner: str) -> None:
     """Say that a server belongs to another host now."""
+    _amend(host, server, owner=owner, heir="")
+
+
+def _amend(host: Host, server: Server, **changes: Any) -> None:
     if path := path_of(host, server):
         known = read(host).get(server.id)
         if known:
-            write(path, replace(known[1], owner=owner, heir=""))
+            write(path, replace(known[1], **changes))
